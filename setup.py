@@ -1,11 +1,21 @@
-"""Folder X/ installs as package spar_X."""
+"""Folder X/ installs as package spar_X; CMake builds the native kernels into spar_engine._native."""
 
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 FOLDERS = ("engine", "export", "bench", "train")
+LEAST_GCC, LEAST_CLANG, LEAST_CMAKE = 11, 14, (3, 25)
 
 
 def packages() -> dict[str, str]:
@@ -18,4 +28,120 @@ def packages() -> dict[str, str]:
     return found
 
 
-setup(name="spar-engine", version="0.1.0", packages=sorted(packages()), package_dir=packages())
+def stop(problem: str) -> None:
+    raise SystemExit(f"spar-engine cannot be built: {problem}")
+
+
+def output_of(*command: str) -> str:
+    """What a command prints, or nothing when it cannot run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    except OSError:
+        return ""
+
+
+def find_compiler() -> str:
+    """A C++ compiler that is new enough: $CXX, else the first of the usual names."""
+    remedy = f"install g++ {LEAST_GCC} or later (apt install g++, dnf install gcc-c++) or set CXX"
+    asked = os.environ.get("CXX")
+    name = asked or next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
+    if name is None:
+        stop(f"there is no C++ compiler; {remedy}")
+    macros = dict(re.findall(r"#define (\w+) (.*)", output_of(*name.split(), "-dM", "-E", "-x", "c++", "/dev/null")))
+    for macro, kind, least in (("__clang_major__", "clang", LEAST_CLANG), ("__GNUC__", "gcc", LEAST_GCC)):
+        if macro in macros:
+            if int(macros[macro]) < least:
+                stop(f"{name} is {kind} {macros[macro]}, but C++20 kernels need {kind} {least}; {remedy}")
+            return name
+    return stop(f"CXX={name} is not a gcc or clang C++ compiler; {remedy}")
+
+
+def find_cmake() -> str:
+    """A CMake that is new enough; installing through pip brings one along."""
+    remedy = "pip install 'cmake>=3.25' ninja"
+    path = shutil.which("cmake")
+    version = re.search(r"cmake version (\d+)\.(\d+)", output_of(path, "--version")) if path else None
+    if version is None:
+        stop(f"there is no cmake; {remedy}")
+    if tuple(map(int, version.groups())) < LEAST_CMAKE:
+        stop(f"{path} is version {version[1]}.{version[2]}, but {'.'.join(map(str, LEAST_CMAKE))} is needed; {remedy}")
+    return path
+
+
+def find_generator() -> list[str]:
+    for program, generator in (("ninja", "Ninja"), ("make", "Unix Makefiles")):
+        if path := shutil.which(program):
+            return ["-G", generator, f"-DCMAKE_MAKE_PROGRAM={path}"]
+    return stop("there is neither ninja nor make; pip install ninja")
+
+
+def pybind11_folder() -> str:
+    try:
+        import pybind11
+    except ImportError:
+        stop("there is no pybind11; pip install 'pybind11>=2.13'")
+    return pybind11.get_cmake_dir()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path):
+    """Keeps two builds out of one folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            import fcntl
+        except ImportError:
+            pass
+        else:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class CMakeBuild(build_ext):
+    """Configures and builds CMakeLists.txt in build/cmake-<python tag>, which later builds reuse."""
+
+    def build_extension(self, ext: Extension) -> None:
+        compiler, cmake, generator = find_compiler(), find_cmake(), find_generator()
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        folder = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag}"
+        jobs = self.parallel or int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", 2))
+        with only_one(folder):
+            self.use_generator(folder, generator[1])
+            configure = [cmake, "-S", ROOT, "-B", folder, *generator, f"-DCMAKE_CXX_COMPILER={compiler}",
+                         f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11_folder()}",
+                         "-DSPAR_PYTHON=ON", "-Wno-dev", "--log-level=WARNING"]  # fmt: skip
+            self.call(configure)
+            self.call([cmake, "--build", folder, "--target", "_native", "--parallel", str(jobs)])
+            built = folder / target.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Aside and rename: a running process keeps the file it has mapped.
+            aside = target.with_name(f".{target.name}.new")
+            shutil.copy2(built, aside)
+            os.replace(aside, target)
+
+    def call(self, command: list) -> None:
+        if subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL).returncode:
+            stop(f"`{' '.join(map(str, command))}` failed, see above")
+
+    @staticmethod
+    def use_generator(folder: Path, generator: str) -> None:
+        """CMake refuses to change the generator or the compiler of a folder; such a folder starts again."""
+        cache = folder / "CMakeCache.txt"
+        if cache.exists() and f"CMAKE_GENERATOR:INTERNAL={generator}\n" not in cache.read_text():
+            cache.unlink()
+            shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
+
+
+class NativeFirst(build):
+    """A missing compiler is reported before anything is copied."""
+
+    sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")  # noqa: RUF012
+
+
+setup(
+    packages=sorted(packages()),
+    package_dir=packages(),
+    package_data={"spar_engine": ["py.typed", "assets/**/*"], "spar_engine.config": ["presets/*.json"]},
+    ext_modules=[Extension("spar_engine._native", sources=[])],
+    cmdclass={"build": NativeFirst, "build_ext": CMakeBuild},
+)
