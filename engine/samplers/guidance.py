@@ -1,0 +1,39 @@
+"""Classifier-free guidance (spec 6.2)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import InputError
+
+DEFAULT_SCALE = 4.5
+
+
+def check_scale(scale: float) -> float:
+    """`guidance_scale` as float; InputError unless it is a finite number that float32 can hold."""
+    number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
+    if not number or not math.isfinite(scale) or abs(scale) > float(np.finfo(np.float32).max):
+        raise InputError(f"guidance_scale={scale!r} is not a finite number; the usual value is {DEFAULT_SCALE}")
+    return float(scale)
+
+
+def branches(scale: float) -> int:
+    """Guidance branches that a step computes: 1 (the prompt alone) at scale 1, else 2."""
+    return 1 if scale == 1 else 2
+
+
+def guide(velocity: np.ndarray, scale: float) -> np.ndarray:
+    """Guided velocity v_u + scale (v_c - v_u), float32.
+
+    velocity  [2 * images, ...]: every unconditional row, then every conditional one; at scale 1 [images, ...]
+    returns   [images, ...]
+    """
+    velocity = velocity.astype(np.float32, copy=False)
+    if branches(scale) == 1:
+        return velocity
+    if len(velocity) % 2:
+        raise InputError(f"guidance: velocity has {len(velocity)} rows; scale {scale} needs an even number")
+    unconditional, conditional = np.split(velocity, 2)
+    return unconditional + np.float32(scale) * (conditional - unconditional)
