@@ -31,13 +31,14 @@ class Tensor:
     """Axes of one input or output, by name; a number is a fixed size."""
 
     axes: tuple[str | int, ...]
-    dtype: str = "float32"  # at the seam; a backend may compute in less
+    dtype: str = "float32"  # at the seam
+    exact: bool = False  # a float that a backend may not round, whatever its precision
 
 
-def _tensors(spec: dict[str, str], integers: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def _tensors(spec: dict[str, str], integers: tuple[str, ...] = (), exact: tuple[str, ...] = ()) -> dict[str, Tensor]:
     return {
         name: Tensor(tuple(int(axis) if axis.isdigit() else axis for axis in axes.split()),
-                     "int64" if name in integers else "float32")
+                     "int64" if name in integers else "float32", name in exact)
         for name, axes in spec.items()
     }
 
@@ -82,14 +83,14 @@ class Component:
         made: dict[str, np.ndarray] = {}
         for name, tensor in self.inputs.items():
             shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in tensor.axes)
-            if tensor.dtype == "float32":
+            if name == "timesteps":
+                made[name] = np.linspace(999, 1, shape[0]).astype(np.float32)
+            elif tensor.dtype == "float32":
                 made[name] = rng.standard_normal(shape, dtype=np.float32)
             elif name == "lengths":
                 made[name] = np.full(shape, sizes["tokens"], np.int64)
             elif name == "branches":
                 made[name] = np.zeros(shape, np.int64)
-            elif name == "timesteps":
-                made[name] = np.linspace(999, 1, shape[0]).astype(np.int64)
             else:
                 made[name] = np.arange(shape[0], dtype=np.int64)
         return made
@@ -110,9 +111,9 @@ def components(config: ModelConfig) -> dict[str, Component]:
     cross = "blocks branch cross_heads tokens cross_head_dim"
     past, grown = "layers batch kv_heads past head_dim", "layers batch kv_heads total head_dim"
 
-    def component(name: str, inputs: dict[str, str], outputs: dict[str, str], *, integers=(), **ranges) -> Component:
+    def component(name: str, inputs: dict[str, str], outputs: dict[str, str], *, integers=(), exact=(), **ranges) -> Component:
         named = " ".join((*inputs.values(), *outputs.values())).split()
-        return Component(name, _tensors(inputs, integers), _tensors(outputs), ranges,
+        return Component(name, _tensors(inputs, integers, exact), _tensors(outputs), ranges,
                          {axis: size for axis, size in sizes.items() if axis in named})
 
     listed = (
@@ -151,7 +152,7 @@ def components(config: ModelConfig) -> dict[str, Component]:
             "modulation",
             {"timesteps": "steps"},
             {"modulation": "steps blocks 6 dit_width", "final_modulation": "steps 2 dit_width"},
-            integers=("timesteps",), steps=(1, 20, 1000),
+            exact=("timesteps",), steps=(1, 20, 1000),
         ),
         component(
             "dit",

@@ -1,0 +1,70 @@
+"""From noise to a latent picture, under one or two captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..samplers import Sampler, guide
+from .call import Call, Pipeline, Step
+from .parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Cross-attention keys and values of every block, for all guidance branches of one prompt (E1)."""
+
+    cross_keys: np.ndarray  # [blocks, branches, heads, tokens, head_dim]
+    cross_values: np.ndarray
+    lengths: np.ndarray  # [branches] valid tokens of each branch
+
+
+def context(parts: Parts, captions: list[np.ndarray]) -> Pipeline[Context]:
+    """Keys and values for `captions`, each [1, tokens, caption_width], unconditional first."""
+    lengths = np.array([caption.shape[1] for caption in captions], np.int64)
+    padded = np.zeros((len(captions), lengths.max(), captions[0].shape[2]), np.float32)
+    for row, caption in zip(padded, captions, strict=True):
+        row[: caption.shape[1]] = caption[0]
+    out = yield Call("context", {"caption": padded})
+    return Context(out["cross_keys"], out["cross_values"], lengths)
+
+
+def tables(parts: Parts, timesteps: np.ndarray) -> Pipeline[tuple[np.ndarray, np.ndarray]]:
+    """AdaLN vectors of every block and of the head for all steps (E3), computed once per schedule."""
+    key = tuple(timesteps.tolist())
+    found = parts.schedules.get(key)
+    if found is None:
+        out = yield Call("modulation", {"timesteps": timesteps.astype(np.float32)})
+        found = out["modulation"], out["final_modulation"]
+        parts.schedules.put(key, found)
+    return found
+
+
+def denoise(
+    parts: Parts, where: Context, noise: np.ndarray, sampler: Sampler, guidance_scale: float, image: int = 0
+) -> Pipeline[np.ndarray]:
+    """Run a fresh sampler from `noise` [1, channels, height, width] float32; returns the DiT's latent, same shape.
+
+    With two branches in `where` they are combined by `guidance_scale`; with one it is followed alone (E22).
+    """
+    modulation, final = yield from tables(parts, sampler.timesteps)
+    branches = np.zeros(len(where.lengths), np.int64)
+    latent = noise
+    for index in range(len(sampler)):
+        out = yield Call("dit", {
+            "latent": latent, "modulation": modulation[index : index + 1],
+            "final_modulation": final[index : index + 1], "branches": branches,
+            "cross_keys": where.cross_keys, "cross_values": where.cross_values, "lengths": where.lengths,
+        })  # fmt: skip
+        velocity = out["velocity"]
+        if len(branches) == 2:
+            velocity = guide(velocity[:1], velocity[1:], guidance_scale)
+        latent = sampler.step(index, latent, velocity)
+        yield Step(index, len(sampler), image, latent)
+    return latent
+
+
+def decode(parts: Parts, latent: np.ndarray) -> Pipeline[np.ndarray]:
+    """A tokenizer latent [1, channels, h, w] to a picture [1, 3, H, W], nominally in [-1, 1]."""
+    return (yield Call("decoder", {"latent": latent}))["image"]
