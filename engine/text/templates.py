@@ -16,6 +16,14 @@ def turn(role: str, text: str) -> str:
     return f"{TURN_START}{role}\n{text}{TURN_END}\n"
 
 
+# What every prompt of one kind begins with; the language model's state after it is kept between prompts (E9).
+SHARED = {
+    "generation": f"{TURN_START}user\nGenerate an image:",
+    "edit": f"{TURN_START}user\nEdit the image:",
+    "chat": turn("system", CHAT_SYSTEM),
+}
+
+
 def _drawing(request: str) -> str:
     """The frame of every prompt that ends in a picture: the reply has begun and opened the picture."""
     return f"{turn('user', request)}{TURN_START}assistant\n{IMAGE_START}"
