@@ -35,8 +35,8 @@ def reconstruction(decoded: np.ndarray, padding: Padding | None = None) -> np.nd
     Padded input is resized with aligned corners and its padding cut off, as the original evaluates it."""
     size = shrunk(*decoded.shape[-2:])
     if padding is None:
-        return bilinear(decoded, *size)
-    return np.ascontiguousarray(padding.cut(bilinear(decoded, *size, align_corners=True)))
+        return bilinear(decoded, *size, like_torch=True)
+    return np.ascontiguousarray(padding.cut(bilinear(decoded, *size, like_torch=True, align_corners=True)))
 
 
 def reconstructed_pictures(image: np.ndarray) -> np.ndarray:

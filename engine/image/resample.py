@@ -8,27 +8,33 @@ import numpy as np
 
 
 @lru_cache(maxsize=64)
-def _taps(size: int, wanted: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _taps(size: int, wanted: int, like_torch: bool, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lower sample, upper sample and the upper one's weight, each [wanted]."""
-    place = np.arange(wanted, dtype=np.float64)
+    real = np.float32 if like_torch else np.float64
+    place = np.arange(wanted, dtype=real)
     if align_corners:
-        place *= (size - 1) / max(wanted - 1, 1)
+        place *= real(size - 1) / real(max(wanted - 1, 1))
     else:
-        place = np.clip((place + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+        place = np.clip((place + real(0.5)) * (real(size) / real(wanted)) - real(0.5), 0, size - 1)
     low = place.astype(np.int64)
     return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
 
 
-def bilinear(image: np.ndarray, height: int, width: int, align_corners: bool = False) -> np.ndarray:
-    """Bilinear resize without antialiasing: OpenCV's INTER_LINEAR on floats, and torch's `interpolate`.
+def bilinear(
+    image: np.ndarray, height: int, width: int, *, like_torch: bool = False, align_corners: bool = False
+) -> np.ndarray:
+    """Bilinear resize without antialiasing.
 
-    image    [..., rows, columns] float32
-    returns  [..., height, width] float32; half-pixel centres unless align_corners
+    image          [..., rows, columns] float32
+    like_torch     place the samples in float32 as torch's `interpolate` does, not in float64 as OpenCV's
+                   INTER_LINEAR; at 100 pixels the results are 6e-6 of the range apart
+    align_corners  the corner samples stay in place; else pixels have half-pixel centres
+    returns        [..., height, width] float32
     """
-    low, high, weight = _taps(image.shape[-2], height, align_corners)
+    low, high, weight = _taps(image.shape[-2], height, like_torch, align_corners)
     lower = image[..., low, :]
     rows = lower + (image[..., high, :] - lower) * weight[:, None]
-    low, high, weight = _taps(image.shape[-1], width, align_corners)
+    low, high, weight = _taps(image.shape[-1], width, like_torch, align_corners)
     left = rows[..., low]
     return left + (rows[..., high] - left) * weight
 
