@@ -20,13 +20,19 @@ class Context:
     lengths: np.ndarray  # [branches] valid tokens of each branch
 
 
+def stack(captions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Captions [1, tokens, width] as one array [branches, longest, width], zero after their ends, and their lengths."""
+    lengths = np.array([caption.shape[1] for caption in captions], np.int64)
+    stacked = np.zeros((len(captions), lengths.max(), captions[0].shape[2]), np.float32)
+    for row, caption in zip(stacked, captions, strict=True):
+        row[: caption.shape[1]] = caption[0]
+    return stacked, lengths
+
+
 def context(parts: Parts, captions: list[np.ndarray]) -> Pipeline[Context]:
     """Keys and values for `captions`, each [1, tokens, caption_width], unconditional first."""
-    lengths = np.array([caption.shape[1] for caption in captions], np.int64)
-    padded = np.zeros((len(captions), lengths.max(), captions[0].shape[2]), np.float32)
-    for row, caption in zip(padded, captions, strict=True):
-        row[: caption.shape[1]] = caption[0]
-    out = yield Call("context", {"caption": padded})
+    stacked, lengths = stack(captions)
+    out = yield Call("context", {"caption": stacked})
     return Context(out["cross_keys"], out["cross_values"], lengths)
 
 
@@ -59,7 +65,7 @@ def denoise(
         })  # fmt: skip
         velocity = out["velocity"]
         if len(branches) == 2:
-            velocity = guide(velocity[:1], velocity[1:], guidance_scale)
+            velocity = guide(velocity, guidance_scale)
         latent = sampler.step(index, latent, velocity)
         yield Step(index, len(sampler), image, latent)
     return latent

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..samplers import uniforms
 from .call import Call, Pipeline, Token
 from .condition import embeddings, no_cache, prefix
 from .parts import Parts
@@ -37,7 +38,7 @@ class Chooser:
 
     def __init__(self, decoding: Decoding):
         self.decoding = decoding
-        self._bits = np.random.Philox(key=decoding.seed)
+        self.drawn = 0
 
     def __call__(self, logits: np.ndarray) -> int:
         """logits [vocabulary] float32 -> token id; ties go to the lower id."""
@@ -50,8 +51,9 @@ class Chooser:
         order = np.argsort(-chance, kind="stable")
         total = np.cumsum(chance[order])
         kept = int(np.searchsorted(total, how.top_p)) + 1  # the smallest set that reaches top_p
-        draw = int(self._bits.random_raw() >> 11) * 2.0**-53 * total[min(kept, len(total)) - 1]
-        return int(order[min(int(np.searchsorted(total, draw, side="right")), kept - 1)])
+        draw = uniforms(how.seed, 1, self.drawn)[0] * total[min(kept, len(total)) - 1]  # in (0, total]
+        self.drawn += 1
+        return int(order[int(np.searchsorted(total, draw))])
 
 
 def understand(

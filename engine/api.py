@@ -1,0 +1,305 @@
+"""The public API: one loaded model, and its five tasks.
+
+Every method may be called from several threads at once. Requests run interleaved, one component at a time: a lock is
+held for each run of a component, never for a whole request, and a result does not depend on what else runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .config import ModelConfig
+from .errors import InputError
+from .pipelines.call import Pipeline, Step, Timings, run, stream
+from .pipelines.generate import Prompt, image_from
+from .pipelines.parts import Parts
+from .pipelines.understand import Decoding, Reply, understand
+from .pipelines.vision import reconstruct
+from .requests import MOST_TILES, Sampling, one_each, share, whole
+from .results import Answer, Images, Picture, Segmentation
+
+Cancel = Callable[[], bool] | threading.Event | None
+
+
+def _asked(cancel: Cancel) -> Callable[[], bool] | None:
+    """What to ask before every run of a component."""
+    if cancel is None or callable(cancel):
+        return cancel
+    if hasattr(cancel, "is_set"):
+        return cancel.is_set
+    raise InputError(f"cancel={cancel!r} is neither a function nor a threading.Event")
+
+
+class Engine:
+    """One loaded model, made by `spar_engine.load`. `close` it, or use it in a `with` block, to free its memory."""
+
+    def __init__(self, config: ModelConfig, backend: Any, parts: Parts, prompts: Any, about: dict[str, Any]):
+        self.config = config
+        self.backend = backend
+        self.about = about  # source, backend, why that backend, precision, position table, ignored tensors
+        self._parts = parts
+        self._prompts = prompts
+        self._lock = threading.Lock()
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 4.5,
+        num_images: int = 1,
+        latents: np.ndarray | None = None,
+        native: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+        cancel: Cancel = None,
+    ) -> Images:
+        """Text to image.
+
+        prompt               one prompt, or several
+        negative_prompt      takes the prompt's place in the other guidance branch; one for all, or one for each prompt
+        seed                 0 .. 2**64 - 1; the same seed gives the same start everywhere; None draws a fresh one
+        num_inference_steps  sampler steps, 1 .. 1000
+        guidance_scale       any finite number; 1 runs the prompt alone, at half the cost
+        num_images           pictures of each prompt; picture k is the same whatever num_images is
+        latents              the caller's own noise, [num_images, channels, h, w], instead of the seed's
+        native               keep the decoder's full size (512 for the published models) instead of 28/32 of it
+        on_step              called with a `Step` after every sampler step
+        cancel               a function that says True, or an Event that is set, to stop before the next component
+        returns              pictures, prompt by prompt
+        """
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+                            num_images=num_images, latents=latents)  # fmt: skip
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise InputError("prompt is an empty list; give at least one prompt")
+        negatives = one_each("negative_prompt", negative_prompt, len(prompts))
+        self._refuse_unused(negative_prompt, sampling)
+        shared = self._shared("generation")
+        jobs = []
+        for text, negative in zip(prompts, negatives, strict=True):
+            other = Prompt(ids=self._prompts.unconditional(negative).ids, shared=shared) if sampling.guided else None
+            positive = Prompt(ids=self._prompts.generation(text).ids, shared=shared)
+            settings = self._stamp("generate", prompt=text, negative_prompt=negative) | sampling.settings()
+            jobs.append((self._drawing(positive, other, sampling, None), settings))
+        return self._draw(jobs, native, on_step, cancel)
+
+    def edit(
+        self,
+        image: Any,
+        instruction: str,
+        *,
+        negative_prompt: str | None = None,
+        seed: int | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 4.5,
+        num_images: int = 1,
+        latents: np.ndarray | None = None,
+        native: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+        cancel: Cancel = None,
+    ) -> Images:
+        """Change a picture as the instruction says; the other options are those of `generate`.
+
+        image  path, bytes, file, PIL image or array [height, width, 3] uint8; squashed to the model's square size
+        """
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+                            num_images=num_images, latents=latents)  # fmt: skip
+        self._refuse_unused(negative_prompt, sampling)
+        job = self._editing("edit", self._open(image), instruction, negative_prompt, sampling)
+        return self._draw([job], native, on_step, cancel)
+
+    def segment(
+        self,
+        image: Any,
+        instruction: str | None = None,
+        *,
+        seed: int | None = 0,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 4.5,
+        latents: np.ndarray | None = None,
+        min_region: float = 0.002,
+        on_step: Callable[[Step], None] | None = None,
+        cancel: Cancel = None,
+    ) -> Segmentation:
+        """Paint every object in its own colour (the edit path), and find the regions in the result.
+
+        instruction  what to paint; None asks for every object
+        min_region   smallest region to report, as a share of the picture, 0 .. 1
+        returns      the colour map, and its regions in the source picture's coordinates
+        """
+        from .image import regions
+        from .text import SEGMENT_INSTRUCTION
+
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+                            latents=latents)  # fmt: skip
+        min_region = share("min_region", min_region, zero=True)
+        source = self._open(image)
+        job = self._editing("segment", source, SEGMENT_INSTRUCTION if instruction is None else instruction, None,
+                            sampling)  # fmt: skip
+        drawn = self._draw([job], False, on_step, cancel)
+        found = regions(drawn.pictures[0].pixels, source.shape[:2], min_region)
+        return Segmentation(drawn.pictures[0], found, drawn.timings)
+
+    def reconstruct(self, image: Any, *, size: int | None = None, padded: bool = False, cancel: Cancel = None) -> Images:
+        """A picture through the image tokenizer and back: shorter side resized to `size`, middle square.
+
+        size    side in pixels; None takes the model's own. Without padding a multiple of the patch pair (28)
+        padded  mirror the picture up to the next multiple instead, and cut it off again (the 256-pixel protocol)
+        """
+        from .image.postprocess import reconstructed_pictures, reconstruction
+        from .image.preprocess import reconstruct_pixels, reflect_pad
+
+        vision = self.config.vision
+        multiple = 2 * vision.patch_size
+        size = vision.image_size if size is None else whole("size", size, multiple, 4 * vision.image_size)
+        if size % multiple and not padded:
+            below = size // multiple * multiple
+            raise InputError(f"size={size} is not a multiple of {multiple}; use {below}, {below + multiple} or padded=True")
+        pixels, padding = reconstruct_pixels(self._open(image), size), None
+        if padded:
+            pixels, padding = reflect_pad(pixels, multiple)
+        timings, begin = Timings(), time.perf_counter()
+        decoded = self._run(reconstruct(self._parts, pixels), None, cancel, timings)
+        pixels = reconstructed_pictures(reconstruction(decoded, padding))[0]
+        return Images([Picture(pixels, self._stamp("reconstruct"))], _report(timings, begin))
+
+    def ask(
+        self,
+        image: Any | None,
+        question: str,
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        max_tiles: int = 1,
+        history: Sequence[tuple[str, str]] = (),
+        stream: bool = False,
+        cancel: Cancel = None,
+    ) -> Answer | Iterator[str]:
+        """Answer a question about a picture.
+
+        image           as in `edit`; None asks without a picture
+        max_new_tokens  longest answer
+        temperature     0 is greedy; above it tokens are drawn with `top_p` and `seed`
+        max_tiles       1 looks at the squashed picture; up to 12 cut it into tiles and add the whole as a thumbnail
+        history         earlier (question, answer) pairs about the same picture
+        stream          True returns an iterator over pieces of text instead of an `Answer`
+        """
+        decoding = self._decoding(max_new_tokens, temperature, top_p, seed)
+        work, streamed = self._asking(image, question, decoding, max_tiles, history)
+        if stream:
+            return self._pieces(work, streamed, cancel)
+        timings, begin = Timings(), time.perf_counter()
+        reply = self._run(work, None, cancel, timings)
+        text = self._prompts.tokenizer.decode(reply.ids)
+        return Answer(text, reply.ids, reply.prompt_tokens, reply.finished, _report(timings, begin))
+
+    def execute(self, component: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Run one component (names and arrays of `spar_engine.components`); safe from any thread."""
+        with self._lock:
+            return self.backend.run(component, inputs)
+
+    def close(self) -> None:
+        """Free the model's memory. A request made afterwards loads it again."""
+        with self._lock:
+            self._parts.clear()
+            self.backend.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside
+
+    def _open(self, image: Any) -> np.ndarray:
+        from .image import load_image
+
+        return load_image(image)
+
+    def _shared(self, kind: str) -> np.ndarray:
+        """Leading ids that every prompt of one kind has (E9)."""
+        from .text import templates
+
+        return self._prompts.tokenizer.encode(templates.SHARED[kind])
+
+    def _stamp(self, task: str, **more: Any) -> dict[str, Any]:
+        known = {"task": task, "model": self.config.name, "backend": self.about["backend"],
+                 "precision": self.about["precision"]}  # fmt: skip
+        return known | {name: value for name, value in more.items() if value is not None}
+
+    def _refuse_unused(self, negative_prompt: Any, sampling: Sampling) -> None:
+        if negative_prompt is not None and not sampling.guided:
+            raise InputError("negative_prompt has no effect at guidance_scale=1; leave it out or raise guidance_scale")
+
+    def _drawing(self, positive: Prompt, other: Prompt | None, sampling: Sampling, pixels: np.ndarray | None):
+        return image_from(self._parts, positive, other, sampling.noises(self.config), sampling.num_inference_steps,
+                          sampling.guidance_scale, pixels)  # fmt: skip
+
+    def _editing(self, task: str, source: np.ndarray, instruction: str, negative: str | None, sampling: Sampling):
+        from .image.preprocess import edit_pixels
+
+        shared = self._shared("edit")
+        positive = Prompt(ids=self._prompts.edit(instruction).ids, shared=shared)
+        other = Prompt(ids=self._prompts.edit_unconditional(negative).ids, shared=shared) if sampling.guided else None
+        pixels = edit_pixels(source, self.config.vision.image_size)
+        settings = self._stamp(task, instruction=instruction, negative_prompt=negative) | sampling.settings()
+        return self._drawing(positive, other, sampling, pixels), settings
+
+    def _draw(self, jobs: list[tuple[Pipeline, dict[str, Any]]], native: bool, on_step: Any, cancel: Cancel) -> Images:
+        from .image.postprocess import pictures
+
+        made, timings, begin = [], Timings(), time.perf_counter()
+        for work, settings in jobs:
+            for number, decoded in enumerate(self._run(work, on_step, cancel, timings)):
+                made.append(Picture(pictures(decoded, native)[0], settings | {"image": number}))
+        return Images(made, _report(timings, begin))
+
+    def _decoding(self, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Decoding:
+        from .samplers import check_seed
+
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature < np.inf:
+            raise InputError(f"temperature={temperature!r} is not a finite number of at least 0")
+        if temperature == 0 and top_p != 1:
+            raise InputError(f"top_p={top_p!r} has no effect at temperature=0; leave it out or raise temperature")
+        return Decoding(max_new_tokens=whole("max_new_tokens", max_new_tokens, 1, self.config.language.max_positions),
+                        temperature=float(temperature), top_p=share("top_p", top_p, zero=False),
+                        seed=check_seed(seed))  # fmt: skip
+
+    def _asking(self, image: Any, question: str, decoding: Decoding, max_tiles: int, history: Sequence):
+        from .image.preprocess import chat_pixels
+
+        max_tiles = whole("max_tiles", max_tiles, 1, MOST_TILES)
+        pixels = None
+        if image is not None:
+            pixels = chat_pixels(self._open(image), self.config.vision.image_size, max_tiles)
+        prompt = self._prompts.chat(question, [] if pixels is None else [len(pixels)], history,
+                                    decoding.max_new_tokens)  # fmt: skip
+        tokenizer = self._prompts.tokenizer
+        stop = frozenset((tokenizer.special.turn_end, tokenizer.special.end_of_text))
+        streamed = tokenizer.stream()
+        work = understand(self._parts, prompt.ids, pixels, decoding, stop, streamed.push, self._shared("chat"))
+        return work, streamed
+
+    def _run(self, work: Pipeline[Any], on_event: Any, cancel: Cancel, timings: Timings) -> Any:
+        return run(work, self.execute, on_event, _asked(cancel), timings)
+
+    def _pieces(self, work: Pipeline[Reply], streamed: Any, cancel: Cancel) -> Iterator[str]:
+        for event in stream(work, self.execute, _asked(cancel)):
+            if event.text:
+                yield event.text
+        if rest := streamed.close():
+            yield rest
+
+
+def _report(timings: Timings, begin: float) -> dict[str, Any]:
+    return {"total": time.perf_counter() - begin, "components": timings.as_dict()}

@@ -1,0 +1,77 @@
+"""Checked options of a request, and the pipelines they become. Nothing heavy runs here; bad input ends here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .config import ModelConfig
+from .errors import InputError
+from .samplers import branches, check_latents, check_scale, check_seed, check_steps, fresh_seed, noise
+
+MOST_IMAGES = 64
+MOST_TILES = 12
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """`value` as int; InputError unless it is a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise InputError(f"{name}={value!r} is not a whole number from {least} to {most}")
+    return int(value)
+
+
+def share(name: str, value: Any, *, zero: bool) -> float:
+    """`value` as float; InputError unless it lies in 0..1, or above 0 where `zero` is False."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not (0 <= value <= 1) or (value == 0 and not zero):
+        raise InputError(f"{name}={value!r} is not a number {'from 0' if zero else 'above 0, up'} to 1")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How pictures are drawn: checked on construction, except `latents`, which need the model's shape."""
+
+    seed: int | None = None  # None is replaced by a fresh one
+    num_inference_steps: int = 20
+    guidance_scale: float = 4.5
+    num_images: int = 1
+    latents: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        given = fresh_seed() if self.seed is None else check_seed(self.seed)
+        object.__setattr__(self, "seed", given)
+        object.__setattr__(self, "num_inference_steps", check_steps(self.num_inference_steps))
+        object.__setattr__(self, "guidance_scale", check_scale(self.guidance_scale))
+        object.__setattr__(self, "num_images", whole("num_images", self.num_images, 1, MOST_IMAGES))
+
+    @property
+    def guided(self) -> bool:
+        """Whether an unconditional branch is needed at all (E22)."""
+        return branches(self.guidance_scale) == 2
+
+    def noises(self, config: ModelConfig) -> list[np.ndarray]:
+        """Starting latents, one [1, channels, h, w] for every picture."""
+        shape = (config.dit.in_channels, config.dit.sample_size, config.dit.sample_size)
+        if self.latents is None:
+            made = noise(self.seed, shape, self.num_images)
+        else:
+            made = check_latents(self.latents, (self.num_images, *shape))
+        return [row[None] for row in made]
+
+    def settings(self) -> dict[str, Any]:
+        """What a saved picture remembers."""
+        start = {"seed": self.seed} if self.latents is None else {"latents": "given by the caller"}
+        return start | {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
+
+
+def one_each(name: str, given: str | Sequence[str] | None, count: int) -> list[str | None]:
+    """`given` for every prompt: None and a single text serve all, a list must have one entry for each."""
+    if given is None or isinstance(given, str):
+        return [given] * count
+    if len(given) != count:
+        raise InputError(f"{name} has {len(given)} entries for {count} prompts; give one, or one for each")
+    return list(given)
