@@ -10,6 +10,9 @@ from .model import (
     StreamsConfig,
     VisionConfig,
 )
+from .preset import preset, presets
+from .read import read_config
+from .serial import from_dict, to_dict
 
 __all__ = [
     "DecoderConfig",
@@ -20,4 +23,9 @@ __all__ = [
     "SamplerConfig",
     "StreamsConfig",
     "VisionConfig",
+    "from_dict",
+    "preset",
+    "presets",
+    "read_config",
+    "to_dict",
 ]

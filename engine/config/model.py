@@ -1,4 +1,4 @@
-"""Shapes of the model, one frozen dataclass per part. Field names are the field's terms; readers map files onto them."""
+"""Shapes of the model, one frozen dataclass per part. Field names are the field's terms; readers map files on them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,15 @@ class VisionConfig:
     eps: float = 1e-6  # LayerNorms of the encoder; the projector's is 1e-5
 
     def __post_init__(self):
-        _positive("vision", width=self.width, depth=self.depth, heads=self.heads, mlp_width=self.mlp_width,
-                  image_size=self.image_size, patch_size=self.patch_size)
+        _positive(
+            "vision",
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            mlp_width=self.mlp_width,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+        )
         _divides("vision", "width", self.width, "heads", self.heads)
         _divides("vision", "image_size", self.image_size, "2 * patch_size", 2 * self.patch_size)
 
@@ -66,8 +73,16 @@ class LanguageConfig:
     max_positions: int = 32768  # dynamic RoPE scaling is inactive below this length; longer inputs are refused
 
     def __post_init__(self):
-        _positive("language", vocab_size=self.vocab_size, width=self.width, depth=self.depth, heads=self.heads,
-                  kv_heads=self.kv_heads, mlp_width=self.mlp_width, max_positions=self.max_positions)
+        _positive(
+            "language",
+            vocab_size=self.vocab_size,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            mlp_width=self.mlp_width,
+            max_positions=self.max_positions,
+        )
         _divides("language", "width", self.width, "heads", self.heads)
         _divides("language", "heads", self.heads, "kv_heads", self.kv_heads)
         _divides("language", "head_dim", self.head_dim, "2", 2)
@@ -114,8 +129,12 @@ class StreamsConfig:
     def __post_init__(self):
         _positive("streams", blocks=self.blocks, latent_channels=self.latent_channels)
         if self.dual:
-            _positive("streams", pixel_depth=self.pixel_depth, pixel_heads=self.pixel_heads,
-                      pixel_mlp_width=self.pixel_mlp_width)
+            _positive(
+                "streams",
+                pixel_depth=self.pixel_depth,
+                pixel_heads=self.pixel_heads,
+                pixel_mlp_width=self.pixel_mlp_width,
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +156,18 @@ class DiTConfig:
     position: str = "sincos"  # "sincos" or "none"; not stored in checkpoints (spec 11.1)
 
     def __post_init__(self):
-        _positive("dit", depth=self.depth, heads=self.heads, head_dim=self.head_dim, cross_heads=self.cross_heads,
-                  cross_head_dim=self.cross_head_dim, caption_width=self.caption_width, sample_size=self.sample_size,
-                  in_channels=self.in_channels, out_channels=self.out_channels)
+        _positive(
+            "dit",
+            depth=self.depth,
+            heads=self.heads,
+            head_dim=self.head_dim,
+            cross_heads=self.cross_heads,
+            cross_head_dim=self.cross_head_dim,
+            caption_width=self.caption_width,
+            sample_size=self.sample_size,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+        )
         if self.patch_size != 1:
             raise ConfigError(f"dit: patch_size={self.patch_size} is not supported; this family uses 1")
         if self.in_channels != self.out_channels:
@@ -186,8 +214,13 @@ class DecoderConfig:
             if self.attention[stage]:
                 _divides("decoder", f"channels of stage {stage}", channels, "head_dim", self.head_dim)
             if stage:
-                _divides("decoder", f"4 * channels of stage {stage - 1}", 4 * self.channels[stage - 1],
-                         f"channels of stage {stage}", channels)
+                _divides(
+                    "decoder",
+                    f"4 * channels of stage {stage - 1}",
+                    4 * self.channels[stage - 1],
+                    f"channels of stage {stage}",
+                    channels,
+                )
 
     @property
     def upscale(self) -> int:
@@ -236,8 +269,9 @@ class ModelConfig:
         if self.router is not None:
             self.router.levels(self.language.depth)
         if self.dit.in_channels != self.decoder.latent_channels:
-            raise ConfigError(f"model: the DiT has {self.dit.in_channels} latent channels, "
-                              f"the decoder {self.decoder.latent_channels}")
+            raise ConfigError(
+                f"model: the DiT has {self.dit.in_channels} latent channels, the decoder {self.decoder.latent_channels}"
+            )
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -1,0 +1,71 @@
+"""SHA-256 of every tensor of a file, remembered in the user's cache until the file changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from .safetensors import SafetensorsFile
+
+_CHUNK = 1 << 24
+_SETTLED = 2.0  # seconds; a file changed more recently than this may change again within one tick of its clock
+
+
+def cache_directory() -> Path:
+    """Where this package keeps what it can make again: $SPAR_CACHE, else spar-engine in the user's cache directory."""
+    if own := os.environ.get("SPAR_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "spar-engine"
+
+
+def tensor_digests(file: SafetensorsFile) -> dict[str, str]:
+    """Tensor name -> SHA-256 of its bytes, in hex.
+
+    The whole file is read once; the result is kept with the file's device, inode, size and time of change, and used
+    only while all four are the same. A cache that cannot be written costs time, never correctness."""
+    identity = _identity(file.path)
+    place = cache_directory() / "digests" / f"{hashlib.sha256(str(file.path.resolve()).encode()).hexdigest()[:32]}.json"
+    known = _load(place)
+    if known.get("file") == identity and known.get("tensors", {}).keys() == file.tensors.keys():
+        return known["tensors"]
+    found = {name: _digest(file, name) for name in file.tensors}
+    if _identity(file.path) == identity and time.time() - identity["changed"] / 1e9 > _SETTLED:
+        _save(place, {"file": identity, "tensors": found})
+    return found
+
+
+def _identity(path: Path) -> dict[str, int]:
+    stat = path.stat()
+    changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
+    return {"device": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "changed": changed}
+
+
+def _digest(file: SafetensorsFile, name: str) -> str:
+    made = hashlib.sha256()
+    data = file.raw(name).reshape(-1).view("u1")
+    for start in range(0, len(data), _CHUNK):
+        made.update(data[start : start + _CHUNK])
+    file.release(name)
+    return made.hexdigest()
+
+
+def _load(place: Path) -> dict:
+    try:
+        found = json.loads(place.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _save(place: Path, content: dict) -> None:
+    aside = place.with_suffix(f".{os.getpid()}.part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(content))
+        aside.replace(place)
+    except OSError:
+        aside.unlink(missing_ok=True)
