@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .library import pillow
+
 
 @lru_cache(maxsize=64)
 def _taps(size: int, wanted: int, like_torch: bool, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -39,17 +41,19 @@ def bilinear(
     return left + (rows[..., high] - left) * weight
 
 
+def nearest_index(size: int, wanted: int) -> np.ndarray:
+    """[wanted] which of `size` samples each place reads; half-pixel centres."""
+    return (2 * np.arange(wanted) + 1) * size // (2 * wanted)
+
+
 def nearest(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest-neighbour resize of the first two axes, half-pixel centres; no value that was not there."""
-    rows = (2 * np.arange(height) + 1) * image.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * image.shape[1] // (2 * width)
-    return image[rows[:, None], columns]
+    """Nearest-neighbour resize of the first two axes; no value that was not there."""
+    return image[nearest_index(image.shape[0], height)[:, None], nearest_index(image.shape[1], width)]
 
 
 def bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pillow's antialiased bicubic. image [rows, columns, 3] uint8; returns [height, width, 3] uint8."""
-    from PIL import Image
-
+    Image, _ = pillow()
     # One axis per call: some Pillow releases resize the vertical axis first, and the rounding between the passes shows.
     picture = Image.fromarray(image)
     across = picture.resize((width, picture.height), Image.Resampling.BICUBIC)
