@@ -65,7 +65,8 @@ class Layer(nn.Module):
         normed = self.input_layernorm(x)
         cache = self.self_attn.cache(normed, cos, sin, past)
         if rows is not None:
-            x, normed, cos, sin = x[:, rows], normed[:, rows], cos[..., rows, :], sin[..., rows, :]
+            x, normed = x.index_select(1, rows), normed.index_select(1, rows)
+            cos, sin = cos.index_select(2, rows), sin.index_select(2, rows)
         x = x + self.self_attn(normed, cos, sin, bias, cache)
         return x + self.mlp(self.post_attention_layernorm(x)), cache
 
@@ -113,13 +114,13 @@ class Qwen2(nn.Module):
         every = last = None
         if bias is not None:
             every = self.grouped(bias)
-            last = every if rows is None else self.grouped(bias[:, :, rows])
+            last = every if rows is None else self.grouped(bias.index_select(2, rows))
         levels, caches = {}, []
 
         def keep(level: int, x: torch.Tensor) -> None:
             tap(f"{name}.hidden_{level}", x)
             if wanted is None or level in wanted:
-                levels[level] = x if rows is None or level == depth else x[:, rows]
+                levels[level] = x if rows is None or level == depth else x.index_select(1, rows)
 
         keep(0, x)
         for index, layer in enumerate(self.layers[:-1]):

@@ -5,7 +5,7 @@
     seen["block_0.attn1"]
 
 Names are those of the golden vectors. Outside `taps` a tap costs one lookup and leaves nothing in a traced graph;
-inside, the traced tensors are kept, so that a wrapper can return them as further outputs. Each thread records for itself.
+inside, the traced tensors are kept, so that a wrapper can return them as outputs. Each thread records for itself.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ class DitCut(Cut):
             with scope(f"block_{index}"):
                 x = block.self_attention(x, modulation[:, index])
                 if index == 0:
-                    x, modulation = x[branches], modulation[branches]
+                    x, modulation = x.index_select(0, branches), modulation.index_select(0, branches)
                 x = block.cross_attention(x, cross_keys[index], cross_values[index], bias)
                 x = block.feed_forward(x, modulation[:, index], grid)
             tap(f"block_{index}", x)
-        return (dit.head(x, final_modulation[branches], grid),)
+        return (dit.head(x, final_modulation.index_select(0, branches), grid),)

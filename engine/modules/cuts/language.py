@@ -67,6 +67,6 @@ class ConditionCut(Cut):
         return tap("dtr.out", routed)
 
     def forward(self, hidden_levels, image_features, order) -> tuple[torch.Tensor]:
-        x = torch.cat((self.routed(hidden_levels), image_features), dim=1)[:, order]
+        x = torch.cat((self.routed(hidden_levels), image_features), dim=1).index_select(1, order)
         positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         return (caption(self.model.llm_connector, self.model.projector, x, positions),)
