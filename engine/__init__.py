@@ -13,8 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Engine
-    from .runtime.assemble import load
+    from .api import Engine as Engine
+    from .runtime.assemble import load as load
 
 _WHERE = {
     "load": ".runtime.assemble",

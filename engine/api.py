@@ -124,7 +124,7 @@ class Engine:
         num_inference_steps: int = 20,
         guidance_scale: float = 4.5,
         latents: np.ndarray | None = None,
-        min_region: float = 0.002,
+        min_region: float = 0.001,
         on_step: Callable[[Step], None] | None = None,
         cancel: Cancel = None,
     ) -> Segmentation:
@@ -144,10 +144,12 @@ class Engine:
         job = self._editing("segment", source, SEGMENT_INSTRUCTION if instruction is None else instruction, None,
                             sampling)  # fmt: skip
         drawn = self._draw([job], False, on_step, cancel)
-        found = regions(drawn.pictures[0].pixels, source.shape[:2], min_region)
+        found = regions(drawn.pictures[0].pixels, source.shape[:2], least=min_region)
         return Segmentation(drawn.pictures[0], found, drawn.timings)
 
-    def reconstruct(self, image: Any, *, size: int | None = None, padded: bool = False, cancel: Cancel = None) -> Images:
+    def reconstruct(
+        self, image: Any, *, size: int | None = None, padded: bool = False, cancel: Cancel = None
+    ) -> Images:
         """A picture through the image tokenizer and back: shorter side resized to `size`, middle square.
 
         size    side in pixels; None takes the model's own. Without padding a multiple of the patch pair (28)
@@ -161,7 +163,8 @@ class Engine:
         size = vision.image_size if size is None else whole("size", size, multiple, 4 * vision.image_size)
         if size % multiple and not padded:
             below = size // multiple * multiple
-            raise InputError(f"size={size} is not a multiple of {multiple}; use {below}, {below + multiple} or padded=True")
+            raise InputError(f"size={size} is not a multiple of {multiple}; "
+                             f"use {below}, {below + multiple} or padded=True")  # fmt: skip
         pixels, padding = reconstruct_pixels(self._open(image), size), None
         if padded:
             pixels, padding = reflect_pad(pixels, multiple)

@@ -45,8 +45,8 @@ def open_weights(
     directory = find_checkpoint(source)
     if directory is None:
         if str(source) in presets():
-            raise CheckpointError(f"{source} is a preset, and no weights of it are public; give a checkpoint directory, "
-                                  "or random_weights=True to measure speed")  # fmt: skip
+            raise CheckpointError(f"{source} is a preset, and no weights of it are public; give a checkpoint "
+                                  "directory, or random_weights=True to measure speed")  # fmt: skip
         raise CheckpointError(f"{source}: no such checkpoint directory; presets for random_weights=True are "
                               f"{', '.join(presets())}")  # fmt: skip
     return Checkpoint.open(directory, dit_position=dit_position)
