@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..errors import InputError
 
 DEFAULT_SCALE = 4.5
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_scale(scale: float) -> float:
     """`guidance_scale` as float; InputError unless it is a finite number that float32 can hold."""
     number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
-    if not number or not math.isfinite(scale) or abs(scale) > float(np.finfo(np.float32).max):
+    if not number or not abs(scale) <= LARGEST:
         raise InputError(f"guidance_scale={scale!r} is not a finite number; the usual value is {DEFAULT_SCALE}")
     return float(scale)
 

@@ -81,7 +81,8 @@ def check_latents(latents: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         raise InputError(f"latents are {array.dtype}; pass floating-point numbers")
     if array.shape != tuple(shape):
         raise InputError(f"latents have shape {array.shape}, expected {tuple(shape)}")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which is refused below
+        array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"latents hold {np.count_nonzero(~np.isfinite(array))} values that are not finite")
     return array
