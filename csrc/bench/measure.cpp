@@ -94,6 +94,23 @@ class Buffer {
   void* data_;
 };
 
+// One buffer for everything that only needs memory to sweep over; it grows and stays.
+struct Shared {
+  std::mutex one_at_a_time;
+  std::unique_ptr<Buffer> buffer;
+  size_t bytes = 0;
+
+  static Shared& of(size_t bytes) {
+    static Shared shared;
+    const std::lock_guard lock(shared.one_at_a_time);
+    if (bytes > shared.bytes) {
+      shared.buffer = std::make_unique<Buffer>(bytes);
+      shared.bytes = bytes;
+    }
+    return shared;
+  }
+};
+
 }  // namespace
 
 std::span<const Peak> peaks() {
@@ -163,33 +180,34 @@ double time_stream(Pass pass, size_t bytes, int64_t repeats, int threads) {
   return seconds / static_cast<double>(repeats);
 }
 
-double clock_ghz() {
+double time_chain(int64_t iterations) {
 #if defined(__x86_64__)
-  constexpr int64_t kIterations = 1'000'000;
-  add_chain(kIterations / 10);
   const auto start = Clock::now();
-  add_chain(kIterations);
-  return 8.0 * kIterations / seconds_since(start) * 1e-9;
+  add_chain(iterations);
+  return seconds_since(start);
 #else
-  throw BackendError("roof probe: the clock can only be told on x86-64");
+  throw BackendError("roof probe: " + std::to_string(iterations) + " chained additions are written for x86-64 only");
 #endif
 }
 
+double time_sweep(size_t bytes) {
+  Shared& shared = Shared::of(bytes);
+  const std::lock_guard lock(shared.one_at_a_time);
+  const auto start = Clock::now();
+  volatile uint64_t seen = best_streams().read(shared.buffer->data(), bytes / 512 * 512);
+  static_cast<void>(seen);
+  return seconds_since(start);
+}
+
 void evict(size_t bytes) {
-  static std::mutex one_at_a_time;
-  static std::unique_ptr<Buffer> buffer;
-  static size_t held = 0;
-  const std::lock_guard lock(one_at_a_time);
   const int threads = std::max<int>(1, static_cast<int>(allowed_cpus().size()));
   const size_t words = (bytes / threads + 4095) / 4096 * 4096 / sizeof(uint64_t);
-  if (words * sizeof(uint64_t) * threads > held) {
-    held = words * sizeof(uint64_t) * threads;
-    buffer = std::make_unique<Buffer>(held);
-  }
+  Shared& shared = Shared::of(words * sizeof(uint64_t) * threads);
+  const std::lock_guard lock(shared.one_at_a_time);
   together(
       threads, [](int) {},
       [&](int index) {
-        auto* own = reinterpret_cast<volatile uint64_t*>(buffer->data()) + index * words;
+        auto* own = reinterpret_cast<volatile uint64_t*>(shared.buffer->data()) + index * words;
         for (size_t at = 0; at < words; at += 8) own[at] = own[at] + 1;  // one word of every cache line
       });
 }

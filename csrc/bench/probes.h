@@ -67,8 +67,11 @@ double time_stream(Pass pass, size_t bytes, int64_t repeats, int threads);
 // Eight dependent additions an iteration, one a cycle on every x86-64 core.
 void add_chain(int64_t iterations);
 
-// Core clock while one thread works, GHz, from that chain.
-double clock_ghz();
+// Seconds of that chain on the calling thread.
+double time_chain(int64_t iterations);
+
+// Seconds of one read of `bytes` by the calling thread, from a buffer that is kept for the next call.
+double time_sweep(size_t bytes);
 
 // Drives everything else out of the caches: all cores together read and write `bytes`, which are kept for the next call.
 void evict(size_t bytes);

@@ -57,7 +57,10 @@ static const spar::bindings::Registration registered([](py::module_& module) {
       py::arg("pass_name"), py::arg("bytes"), py::arg("repeats"), py::arg("threads"),
       py::call_guard<py::gil_scoped_release>(),
       "Seconds of one pass over `bytes` in all: read, copy or copy_streaming (half read, half written).");
-  roofs.def("clock_ghz", &bench::clock_ghz, py::call_guard<py::gil_scoped_release>(), "Core clock under one thread.");
+  roofs.def("time_chain", &bench::time_chain, py::arg("iterations"), py::call_guard<py::gil_scoped_release>(),
+            "Seconds of 8 * iterations dependent additions, one a cycle.");
+  roofs.def("time_sweep", &bench::time_sweep, py::arg("bytes"), py::call_guard<py::gil_scoped_release>(),
+            "Seconds of one read of `bytes` by this thread, from a buffer that is kept.");
   roofs.def("evict", &bench::evict, py::arg("bytes"), py::call_guard<py::gil_scoped_release>(),
             "Drives everything else out of the caches with a buffer of `bytes`, best twice the last level.");
 });
