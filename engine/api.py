@@ -76,7 +76,7 @@ class Engine:
         """
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
                             num_images=num_images, latents=latents)  # fmt: skip
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
         if not prompts:
             raise InputError("prompt is an empty list; give at least one prompt")
         negatives = one_each("negative_prompt", negative_prompt, len(prompts))

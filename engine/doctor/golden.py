@@ -65,8 +65,11 @@ def examine(
     if unknown:
         raise InputError(f"{directory}: no golden files {unknown}; it has {sorted(tolerances)}")
     for file in files or tolerances:
-        golden, meta = read_golden(directory / f"{file}.safetensors")
         entries = {name: entry for name, entry in tolerances[file].items() if not name.startswith("in.")}
+        if not (directory / f"{file}.safetensors").exists():
+            yield from (_absent(file, name) for name in entries)
+            continue
+        golden, meta = read_golden(directory / f"{file}.safetensors")
         if "velocity" in meta:
             got = recompute_scheduler(golden, meta)
             yield from (_judge(file, name, got, golden, entries, None) for name in entries)
@@ -94,10 +97,16 @@ def examine(
             yield dataclasses.replace(row, detail=trouble) if trouble and name not in got else row
 
 
+def _absent(file: str, name: str) -> Row:
+    return Row(file, name, False, None, None, "absolute", "in tolerances.json, but not in the golden directory")
+
+
 def _judge(
     file: str, name: str, got: dict[str, np.ndarray], golden: dict[str, np.ndarray],
     entries: dict[str, dict[str, Any]], limit: Callable[[], float] | None,
 ) -> Row:  # fmt: skip
+    if name not in golden:
+        return _absent(file, name)
     rows = entries[name].get("valid_rows")
     return compare(file, name, got.get(name), golden[name], entries[name], golden[rows] if rows else None, limit)
 
@@ -106,7 +115,7 @@ def _values(
     make: Any, golden: dict[str, np.ndarray], meta: dict[str, Any], entries: dict[str, Any], subjects: Open,
     got: dict[str, np.ndarray],
 ) -> None:  # fmt: skip
-    """Put into `got` what the recipe yields and the file has; also without the position table where the file has that."""
+    """Put into `got` what the recipe yields and the file has; twice where the file also has results without positions."""
     wanted = ["sincos"] + (["none"] if any("without_pos_embed" in name for name in entries) else [])
     for position in wanted:
         for name, value in make(subjects(position), golden, meta):

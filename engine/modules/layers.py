@@ -55,7 +55,7 @@ def join_heads(x: torch.Tensor) -> torch.Tensor:
 
 def as_bias(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """True -> 0, False -> the least number of `dtype`: an additive mask under which softmax gives exactly 0."""
-    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def rotary(
