@@ -103,6 +103,8 @@ def router(shapes: Shapes) -> dict[str, int]:
 
 def streams(shapes: Shapes) -> dict[str, Any]:
     """StreamsConfig fields except pixel_heads."""
+    if not any(name.startswith(AUTOENCODER) and not name.startswith(DECODER) for name in shapes):
+        return {}
     dual = has(shapes, PIXEL)
     stream = f"{AUTOENCODER}semantic_" if dual else AUTOENCODER
     pixel = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ def load_json(path: Path) -> dict[str, Any]:
     return found
 
 
+_LARGEST = sys.float_info.max
+
+
+def shown(value: Any) -> str:
+    """`value` for a message: on one line, and not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Remedy for an unknown name: the known one that looks most like it, else all of them."""
     known = sorted(known)
@@ -51,7 +60,7 @@ class Fields:
 
     def __init__(self, values: object, where: str):
         if not isinstance(values, dict):
-            raise ConfigError(f"{where}: is {values!r}, not an object")
+            raise ConfigError(f"{where}: is {shown(values)}, not an object")
         self.values, self.where = values, where
 
     def __contains__(self, name: str) -> bool:
@@ -78,7 +87,7 @@ class Fields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{self.where}: {name}={value!r} must be a whole number of at least {least}")
+            raise ConfigError(f"{self.where}: {name}={shown(value)} must be a whole number of at least {least}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float | None:
@@ -86,8 +95,8 @@ class Fields:
         value = self.values.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-            raise ConfigError(f"{self.where}: {name}={value!r} must be a finite number greater than 0")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST:
+            raise ConfigError(f"{self.where}: {name}={shown(value)} must be a finite number greater than 0")
         return float(value)
 
     def flag(self, name: str, default: bool | None = None) -> bool | None:
@@ -95,7 +104,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise ConfigError(f"{self.where}: {name}={value!r} must be true or false")
+            raise ConfigError(f"{self.where}: {name}={shown(value)} must be true or false")
         return value
 
     def text(self, name: str, default: str | None = None) -> str | None:
@@ -103,7 +112,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, str):
-            raise ConfigError(f"{self.where}: {name}={value!r} must be text")
+            raise ConfigError(f"{self.where}: {name}={shown(value)} must be text")
         return value
 
     def square(self, name: str) -> int | None:
@@ -111,7 +120,7 @@ class Fields:
         value = self.values.get(name)
         if isinstance(value, list):
             if len(value) != 2 or value[0] != value[1]:
-                raise ConfigError(f"{self.where}: {name}={value!r} must be square; this family has no other")
+                raise ConfigError(f"{self.where}: {name}={shown(value)} must be square; this family has no other")
             value = value[0]
         return Fields({name: value}, self.where).whole(name)
 
@@ -119,7 +128,5 @@ class Fields:
         """Refuse any value of `name` but null (absent) and `allowed`: the engine computes nothing else."""
         value = self.values.get(name)
         if value is not None and not any(type(value) is type(one) and value == one for one in allowed):
-            raise ConfigError(
-                f"{self.where}: {name}={value!r} is not supported; "
-                f"this engine computes {' or '.join(map(repr, allowed))}"
-            )
+            remedy = f"this engine computes {' or '.join(map(repr, allowed))}" if allowed else "it must be null"
+            raise ConfigError(f"{self.where}: {name}={shown(value)} is not supported; {remedy}")

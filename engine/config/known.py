@@ -22,14 +22,16 @@ PRETRAINED = words(
 """What the base class writes for any model."""
 
 TEXT = PRETRAINED | words(
-    "attention_dropout max_window_layers model_type sliding_window tie_word_embeddings vocab_file"
+    "attention_dropout max_window_layers model_type sliding_window tie_word_embeddings use_flash_attn"
 )
 """Qwen2, beyond what `read_language` reads."""
 
 VISION = PRETRAINED | words(
     """
     attention_dropout drop_path_rate dropout hidden_dropout_prob layer_scale_init_value model_type projection_dropout
-    tie_word_embeddings use_flash_attn use_mean_pooling
+    tie_word_embeddings use_flash_attn use_mean_pooling capacity_factor eval_capacity_factor laux_allreduce
+    moe_coeff_ratio moe_intermediate_size moe_output_scale noisy_gate_policy num_experts num_routed_experts
+    num_shared_experts shared_expert_intermediate_size use_residual use_rts use_weighted_residual
     """
 )
 """InternViT, in both namings, beyond what `read_vision` reads."""
@@ -38,7 +40,7 @@ TOP = PRETRAINED | words(
     """
     dual_stream_dropout dynamic_image_size enable_repa fix_connect fix_dit fix_llm fix_vae fix_vit force_image_size
     freeze_backbone freeze_mm_mlp_adapter gen_pooling gen_vision_tower image_aspect_ratio image_crop_resolution
-    image_grid_pinpoints image_split_resolution image_token_index is_train max_dynamic_patch max_patches
+    image_fold image_grid_pinpoints image_split_resolution image_token_index is_train max_dynamic_patch max_patches
     min_dynamic_patch min_patches pad2square pretrain_mm_mlp_adapter pretrain_path system_message template
     tokenizer_model_max_length tokenizer_padding_side tune_mm_mlp_adapter unfreeze_mm_vision_tower use_backbone_lora
     use_llm_lora use_mm_proj use_thumbnail version vision_tower vision_tower_pretrained vocab_size hidden_size
@@ -59,6 +61,6 @@ DECODER = words(
 SAMPLER = words(
     """
     base_image_seq_len base_shift beta_end beta_schedule beta_start dynamic_thresholding_ratio max_image_seq_len
-    max_shift sample_max_value steps_offset timestep_spacing trained_betas variance_type
+    max_shift sample_max_value steps_offset time_shift_type timestep_spacing trained_betas variance_type
     """
 )

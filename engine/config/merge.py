@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
+from .jsonfile import Fields
+
+_NUMBERS = ("rope_theta", "eps", "mlp_ratio")
 
 
 def merge(kind: type, where: str, keys: Mapping[str, str], given: Mapping[str, Any], told: Mapping[str, Any],
@@ -45,3 +48,8 @@ def agree(where: str, key: str, given: Any, told: Any) -> None:
             f"{where}: {key}={given}, but the tensors have {told}; "
             "correct the file or use the one that belongs to these weights"
         )
+
+
+def numbers(fields: Fields, keys: dict[str, str]) -> dict[str, Any]:
+    """Every field of `keys`: a number where the model wants one, else a whole number."""
+    return {name: (fields.number if name in _NUMBERS else fields.whole)(key) for name, key in keys.items()}

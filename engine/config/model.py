@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..errors import ConfigError
 
+_MOST_LAYERS = 1024  # keeps a damaged file from describing a model that never ends
 
-def _positive(part: str, **values: int) -> None:
-    for name, value in values.items():
+
+def _whole(part: str, config: object, names: str, most: int | None = None) -> None:
+    """Refuse any of the fields `names` that is not a whole number from 1 to `most`."""
+    for name in names.split():
+        value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{part}: {name}={value!r} must be a whole number of at least 1")
+        if most is not None and value > most:
+            raise ConfigError(f"{part}: {name}={value} is more than the {most} that this engine allows")
+
+
+def _above_zero(part: str, config: object, names: str) -> None:
+    for name in names.split():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ConfigError(f"{part}: {name}={value!r} must be a finite number greater than 0")
 
 
 def _divides(part: str, name: str, value: int, by_name: str, by: int) -> None:
@@ -31,15 +45,9 @@ class VisionConfig:
     eps: float = 1e-6  # LayerNorms of the encoder; the projector's is 1e-5
 
     def __post_init__(self):
-        _positive(
-            "vision",
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            mlp_width=self.mlp_width,
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-        )
+        _whole("vision", self, "width heads mlp_width image_size patch_size")
+        _whole("vision", self, "depth", _MOST_LAYERS)
+        _above_zero("vision", self, "eps")
         _divides("vision", "width", self.width, "heads", self.heads)
         _divides("vision", "image_size", self.image_size, "2 * patch_size", 2 * self.patch_size)
 
@@ -73,16 +81,9 @@ class LanguageConfig:
     max_positions: int = 32768  # dynamic RoPE scaling is inactive below this length; longer inputs are refused
 
     def __post_init__(self):
-        _positive(
-            "language",
-            vocab_size=self.vocab_size,
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            mlp_width=self.mlp_width,
-            max_positions=self.max_positions,
-        )
+        _whole("language", self, "vocab_size width heads kv_heads mlp_width max_positions")
+        _whole("language", self, "depth", _MOST_LAYERS)
+        _above_zero("language", self, "rope_theta eps")
         _divides("language", "width", self.width, "heads", self.heads)
         _divides("language", "heads", self.heads, "kv_heads", self.kv_heads)
         _divides("language", "head_dim", self.head_dim, "2", 2)
@@ -100,9 +101,8 @@ class RouterConfig:
     temperature: float = 1.0
 
     def __post_init__(self):
-        _positive("router", picks=self.picks)
-        if not self.temperature > 0:
-            raise ConfigError(f"router: routing_temperature={self.temperature!r} must be greater than 0")
+        _whole("router", self, "picks")
+        _above_zero("router", self, "temperature")
 
     def levels(self, depth: int) -> tuple[int, ...]:
         """Indices into hidden_states of a language model with `depth` layers; the last one is always `depth`."""
@@ -127,14 +127,13 @@ class StreamsConfig:
     pixel_mlp_width: int = 0  # feed-forward width of the pixel transformer; 0 with a single stream
 
     def __post_init__(self):
-        _positive("streams", blocks=self.blocks, latent_channels=self.latent_channels)
+        if not isinstance(self.dual, bool):
+            raise ConfigError(f"streams: dual={self.dual!r} must be true or false")
+        _whole("streams", self, "latent_channels")
+        _whole("streams", self, "blocks", _MOST_LAYERS)
         if self.dual:
-            _positive(
-                "streams",
-                pixel_depth=self.pixel_depth,
-                pixel_heads=self.pixel_heads,
-                pixel_mlp_width=self.pixel_mlp_width,
-            )
+            _whole("streams", self, "pixel_heads pixel_mlp_width")
+            _whole("streams", self, "pixel_depth", _MOST_LAYERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,18 +155,11 @@ class DiTConfig:
     position: str = "sincos"  # "sincos" or "none"; not stored in checkpoints (spec 11.1)
 
     def __post_init__(self):
-        _positive(
-            "dit",
-            depth=self.depth,
-            heads=self.heads,
-            head_dim=self.head_dim,
-            cross_heads=self.cross_heads,
-            cross_head_dim=self.cross_head_dim,
-            caption_width=self.caption_width,
-            sample_size=self.sample_size,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
+        _whole(
+            "dit", self, "heads head_dim cross_heads cross_head_dim caption_width sample_size in_channels out_channels"
         )
+        _whole("dit", self, "depth", _MOST_LAYERS)
+        _above_zero("dit", self, "mlp_ratio eps")
         if self.patch_size != 1:
             raise ConfigError(f"dit: patch_size={self.patch_size} is not supported; this family uses 1")
         if self.in_channels != self.out_channels:
@@ -181,6 +173,8 @@ class DiTConfig:
             )
         if self.position == "sincos":
             _divides("dit", "width", self.width, "4 (for the position table)", 4)
+            if self.sample_size >= 128:  # from here on the original scales the table's coordinates
+                raise ConfigError(f"dit: sample_size={self.sample_size} with position='sincos' must be below 128")
 
     @property
     def width(self) -> int:
@@ -205,12 +199,23 @@ class DecoderConfig:
 
     def __post_init__(self):
         stages = len(self.channels)
+        if not stages:
+            raise ConfigError("decoder: channels is empty; give one width a stage")
+        _whole("decoder", self, "head_dim latent_channels")
         for name in ("depths", "attention", "scales"):
             if len(getattr(self, name)) != stages:
                 raise ConfigError(f"decoder: {name} has {len(getattr(self, name))} stages, channels has {stages}")
         _divides("decoder", "last channels", self.channels[-1], "latent_channels", self.latent_channels)
         for stage, channels in enumerate(self.channels):
-            _positive("decoder", channels=channels, depth=self.depths[stage])
+            where, depth = f"decoder: stage {stage}", self.depths[stage]
+            if channels < 1 or not 1 <= depth <= _MOST_LAYERS:
+                raise ConfigError(
+                    f"{where}: channels={channels!r}, depth={depth!r} must be whole numbers of at least 1"
+                )
+            if any(kernel < 1 or kernel % 2 == 0 for kernel in self.scales[stage]):
+                raise ConfigError(f"{where}: kernel sizes {list(self.scales[stage])} must be odd")
+            if self.scales[stage] and not self.attention[stage]:
+                raise ConfigError(f"{where}: kernel sizes {list(self.scales[stage])} belong to attention only")
             if self.attention[stage]:
                 _divides("decoder", f"channels of stage {stage}", channels, "head_dim", self.head_dim)
             if stage:
@@ -240,9 +245,10 @@ class SamplerConfig:
     def __post_init__(self):
         if self.kind not in ("dpm-solver++", "euler"):
             raise ConfigError(f"sampler: kind={self.kind!r} is unknown; use 'dpm-solver++' or 'euler'")
-        if not self.shift > 0:
-            raise ConfigError(f"sampler: flow_shift={self.shift!r} must be greater than 0")
-        _positive("sampler", train_steps=self.train_steps)
+        _above_zero("sampler", self, "shift")
+        if self.linspace and self.kind != "euler":
+            raise ConfigError(f"sampler: linspace=True belongs to kind='euler', not to {self.kind!r}")
+        _whole("sampler", self, "train_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,14 +269,23 @@ class ModelConfig:
     image_token_id: int = 151667  # <IMG_CONTEXT>
 
     def __post_init__(self):
-        _positive("model", connector_depth=self.connector_depth, query_count=self.query_count)
-        if not self.latent_scale > 0:
-            raise ConfigError(f"model: unilip_factor={self.latent_scale!r} must be greater than 0")
+        _whole("model", self, "query_count")
+        _whole("model", self, "connector_depth", _MOST_LAYERS)
+        _above_zero("model", self, "latent_scale")
         if self.router is not None:
             self.router.levels(self.language.depth)
-        if self.dit.in_channels != self.decoder.latent_channels:
+        if self.streams.dual:
+            _divides("model", "width", self.language.width, "dual_stream_num_heads", self.streams.pixel_heads)
+        channels = {self.dit.in_channels, self.streams.latent_channels, self.decoder.latent_channels}
+        if len(channels) > 1:
             raise ConfigError(
-                f"model: the DiT has {self.dit.in_channels} latent channels, the decoder {self.decoder.latent_channels}"
+                f"model: latent channels differ: {self.dit.in_channels} in the DiT, {self.streams.latent_channels} in "
+                f"the tokenizer, {self.decoder.latent_channels} in the decoder"
+            )
+        token = self.image_token_id
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.language.vocab_size:
+            raise ConfigError(
+                f"model: image_token_id={token!r} is outside the vocabulary of {self.language.vocab_size}"
             )
 
     @property

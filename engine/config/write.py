@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import ConfigError
 from .detect import ratio
 from .model import ModelConfig, SamplerConfig
-from .read_parts import DIT_KEYS, LANGUAGE_KEYS, VISION_KEYS
+from .read_dit import DIT_KEYS
+from .read_understanding import LANGUAGE_KEYS, VISION_KEYS
 
 
 def write_checkpoint_config(directory: str | Path, config: ModelConfig) -> None:

@@ -51,9 +51,9 @@ class Weights:
     ignored: tuple[str, ...] = ()
     parts: frozenset[str] = frozenset(COMPONENTS)
 
-    def names(self) -> list[str]:
-        """Canonical names, in the order of the data flow."""
-        return list(self._infos)
+    def names(self, component: str | None = None) -> list[str]:
+        """Canonical names, of one component or of all, in the order of the data flow."""
+        return [name for name in self._infos if component in (None, component_of(name))]
 
     def info(self, name: str) -> Parameter:
         """Stored type and shape of one parameter."""

@@ -20,7 +20,7 @@ from ..errors import CheckpointError
 from .checkpoint import Parameter, Weights
 from .dtypes import to_bf16, to_f32
 from .schema import component_of, expected
-from .writer import write_safetensors
+from .writer import new_directory, write_safetensors
 
 _CHUNK = 1 << 22  # values made at once; each takes 16 random bits
 _DRAW = "sfc64-quantiles-1"  # changes whenever the values do
@@ -51,22 +51,17 @@ class RandomWeights(Weights):
 
         tokenizer    the tokenizer.json to copy
         decoder_f32  store the pixel decoder in float32, as published files do; its values stay those of bf16
-        errors       CheckpointError when something cannot be read or written
+        errors       CheckpointError when `directory` holds something already, or cannot be written
         """
-        directory, decoder = Path(directory), "F32" if decoder_f32 else "BF16"
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tokenizer, directory / "tokenizer.json")
-        except OSError as error:
-            raise CheckpointError(f"{directory}: cannot be written ({error.strerror or error}); choose another place")\
-                from None  # fmt: skip
-        write_checkpoint_config(directory, self.config)
         items = []
         for name, info in self._infos.items():
-            wide = component_of(name) == "decoder" and decoder == "F32"
+            wide = decoder_f32 and component_of(name) == "decoder"
             get = self.f32 if wide else self.raw
             items.append((name, "F32" if wide else "BF16", info.shape, lambda get=get, name=name: get(name)))
-        write_safetensors(directory / "model.safetensors", items, {"format": "pt"})
+        with new_directory(directory) as aside:
+            shutil.copyfile(tokenizer, aside / "tokenizer.json")
+            write_checkpoint_config(aside, self.config)
+            write_safetensors(aside / "model.safetensors", items, {"format": "pt"})
 
     def _digest(self, name: str) -> str:
         return f"{_DRAW}:{self.seed}"

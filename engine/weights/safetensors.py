@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..config.jsonfile import shown
 from ..errors import CheckpointError
 from .dtypes import FLOATS, STORAGE, to_f32
 
@@ -162,19 +163,27 @@ def _parse(path: Path, text: bytes) -> dict:
 
 def _tensor(path: Path, name: str, entry: object, start: int) -> TensorInfo:
     """One entry of the header; its place in the file is checked by the caller."""
+    if not name.isprintable() or not 0 < len(name) <= 1000:
+        raise CheckpointError(f"{path}: header holds the name {name[:80]!r}; names are 1 to 1000 printable characters")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(f"{path}: header entry `{name}` must have exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in STORAGE:
-        raise CheckpointError(f"{path}: `{name}` has the unknown dtype {dtype!r}; known are {sorted(STORAGE)}")
+        raise CheckpointError(f"{path}: `{name}` has the unknown dtype {shown(dtype)}; known are {sorted(STORAGE)}")
     if not _whole(shape) or len(shape) > 64:
-        raise CheckpointError(f"{path}: `{name}` has the shape {shape!r}, not a list of whole numbers of at least 0")
+        raise CheckpointError(
+            f"{path}: `{name}` has the shape {shown(shape)}, not a list of whole numbers of at least 0"
+        )
     if not _whole(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise CheckpointError(f"{path}: `{name}` has data_offsets {offsets!r}, not [begin, end] with begin <= end")
+        raise CheckpointError(f"{path}: `{name}` has data_offsets {shown(offsets)}, not [begin, end] with begin <= end")
+    if math.prod(size or 1 for size in shape) * STORAGE[dtype].itemsize >= 2**63:
+        raise CheckpointError(
+            f"{path}: `{name}` has the shape {shown(shape)}, which no memory holds; the header is damaged"
+        )
     need = math.prod(shape) * STORAGE[dtype].itemsize
     if need != offsets[1] - offsets[0]:
         raise CheckpointError(
-            f"{path}: `{name}` of shape {shape} and dtype {dtype} needs {need} bytes, "
+            f"{path}: `{name}` of shape {shown(shape)} and dtype {dtype} needs {need} bytes, "
             f"its data_offsets give {offsets[1] - offsets[0]}; the header is damaged"
         )
     return TensorInfo(dtype, tuple(shape), start + offsets[0], start + offsets[1])

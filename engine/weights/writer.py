@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,4 +55,27 @@ def write_safetensors(path: str | Path, items: Iterable[Item], metadata: dict[st
             f"{path}: cannot be written ({error.strerror or error}); choose a place with room that you may write to"
         ) from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
+
+
+@contextmanager
+def new_directory(path: str | Path) -> Iterator[Path]:
+    """A directory to fill in the body; it becomes `path` when the body ends well, and vanishes when it fails.
+
+    errors  CheckpointError when `path` exists and is not an empty directory, or cannot be made
+    """
+    path = Path(os.path.abspath(path))  # "." has no name to build another from
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(f"{path}: exists and is not an empty directory; choose another place or remove it")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror or error}); choose a place with room that you may write to"
+        ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
