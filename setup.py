@@ -135,7 +135,7 @@ class CMakeBuild(build_ext):
 class NativeFirst(build):
     """A missing compiler is reported before anything is copied."""
 
-    sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")  # noqa: RUF012
+    sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")
 
 
 setup(

@@ -1,0 +1,15 @@
+// Arrays of real numbers whose element type is known at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace spar {
+
+enum class Dtype : uint8_t { f32, bf16 };  // bf16: the upper half of a float32
+
+struct Reals {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::f32;
+};
+
+}  // namespace spar
