@@ -1,4 +1,4 @@
-"""One spec per component: names, axes, ranges and types. ONNX axes, profiles, run-time checks and parity inputs read it.
+"""One spec per component: names, axes, ranges, types. ONNX axes, profiles, run-time checks, parity inputs read it.
 
 The cuts follow the exact optimizations of the specification:
 
@@ -31,7 +31,7 @@ class Tensor:
     """Axes of one input or output, by name; a number is a fixed size."""
 
     axes: tuple[str | int, ...]
-    dtype: str = "float32"  # at the seam
+    dtype: str = "float32"  # at the seam; where it is float32, an oracle in double precision passes float64
     exact: bool = False  # a float that a backend may not round, whatever its precision
 
 
@@ -62,7 +62,7 @@ class Component:
         seen = dict(self.sizes)
         for name, tensor in self.inputs.items():
             value = inputs[name]
-            if str(value.dtype) != tensor.dtype:
+            if str(value.dtype) not in (tensor.dtype, tensor.dtype.replace("float32", "float64")):
                 raise InputError(f"{self.name}: `{name}` is {value.dtype}, expected {tensor.dtype}")
             if len(value.shape) != len(tensor.axes):
                 raise InputError(f"{self.name}: `{name}` has shape {tuple(value.shape)}, expected {tensor.axes}")
@@ -160,7 +160,8 @@ def components(config: ModelConfig) -> dict[str, Component]:
              "final_modulation": "batch 2 dit_width", "branches": "branch", "cross_keys": cross,
              "cross_values": cross, "lengths": "branch"},
             {"velocity": "branch channels height width"},
-            integers=("branches", "lengths"), batch=(1, 1, 8), branch=(1, 2, 16), height=side, width=side, tokens=tokens,
+            integers=("branches", "lengths"),
+            batch=(1, 1, 8), branch=(1, 2, 16), height=side, width=side, tokens=tokens,
         ),
         component(
             "streams",

@@ -1,6 +1,7 @@
 """Every golden tensor, recomputed by every backend; and proof that the comparison can fail."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def present(directory):
 
 
 def rows_of(directory, weights, backend, files=None, precision="fp32"):
-    subjects = subject_for(weights, open_tokenizer(weights), lambda config: open_backend(backend, weights, config=config))
+    opened = partial(open_backend, backend, weights)
+    subjects = subject_for(weights, open_tokenizer(weights), lambda config: opened(config=config))
     return list(examine(directory, files or present(directory), subjects, None, precision))
 
 
