@@ -111,7 +111,8 @@ def components(config: ModelConfig) -> dict[str, Component]:
     cross = "blocks branch cross_heads tokens cross_head_dim"
     past, grown = "layers batch kv_heads past head_dim", "layers batch kv_heads total head_dim"
 
-    def component(name: str, inputs: dict[str, str], outputs: dict[str, str], *, integers=(), exact=(), **ranges) -> Component:
+    def component(name: str, inputs: dict[str, str], outputs: dict[str, str], *,
+                  integers=(), exact=(), **ranges) -> Component:
         named = " ".join((*inputs.values(), *outputs.values())).split()
         return Component(name, _tensors(inputs, integers, exact), _tensors(outputs), ranges,
                          {axis: size for axis, size in sizes.items() if axis in named})

@@ -115,7 +115,7 @@ def _values(
     make: Any, golden: dict[str, np.ndarray], meta: dict[str, Any], entries: dict[str, Any], subjects: Open,
     got: dict[str, np.ndarray],
 ) -> None:  # fmt: skip
-    """Put into `got` what the recipe yields and the file has, without the position table too where the file has that."""
+    """Put into `got` what the recipe yields and the file has, with and without position table where it has both."""
     wanted = ["sincos"] + (["none"] if any("without_pos_embed" in name for name in entries) else [])
     for position in wanted:
         for name, value in make(subjects(position), golden, meta):

@@ -63,7 +63,7 @@ def denoise(
             "final_modulation": final[index : index + 1], "branches": branches,
             "cross_keys": where.cross_keys, "cross_values": where.cross_values, "lengths": where.lengths,
         })  # fmt: skip
-        velocity = out["velocity"]
+        velocity = out["velocity"].astype(np.float32, copy=False)
         if len(branches) == 2:
             velocity = guide(velocity, guidance_scale)
         latent = sampler.step(index, latent, velocity)
