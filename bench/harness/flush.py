@@ -24,7 +24,7 @@ def _buffer() -> np.ndarray:
 
 
 def evict() -> None:
-    """A few milliseconds. Without the native module the sweep runs on one core and leaves other cores' private caches."""
+    """A few milliseconds. Without the native module one core sweeps, which leaves the private caches of the others."""
     try:
         from spar_engine._native import roofs
     except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -26,16 +27,12 @@ class Snapshot:
 def snapshot() -> Snapshot:
     """Read the counters now; about 30 microseconds."""
     busy = steal = waiting = None
-    try:
+    with contextlib.suppress(OSError, ValueError):
         ticks = [int(word) for word in STAT.read_text().split("\n", 1)[0].split()[1:]]
         user, nice, system, _, _, irq, soft, stolen = ticks[:8]
         busy, steal = (user + nice + system + irq + soft) * TICK, stolen * TICK
-    except (OSError, ValueError):
-        pass
-    try:
+    with contextlib.suppress(OSError, ValueError, IndexError):
         waiting = int(PRESSURE.read_text().split("total=", 1)[1].split()[0]) * 1e-6
-    except (OSError, ValueError, IndexError):
-        pass
     return Snapshot(time.perf_counter(), time.process_time(), busy, steal, waiting)
 
 
@@ -59,12 +56,15 @@ class Load:
         """`foreign` or `steal` as a share of the wall time, in CPUs."""
         return getattr(self, name) / self.wall if self.wall else 0.0
 
-    def disturbed(self, foreign: float, steal: float) -> bool:
-        """Whether either share is above its limit by more than the counters' own resolution (two ticks)."""
-        return (
-            self.foreign - 2 * TICK > foreign * self.wall
-            or self.steal - TICK > steal * self.wall
-        )  # fmt: skip
+    def steal_disturbed(self, limit: float) -> bool:
+        """Whether the host took more than `limit` CPUs, beyond the counter's resolution of one tick."""
+        return self.steal - TICK > limit * self.wall
+
+    def foreign_disturbed(self, limit: float) -> bool:
+        """Whether others used more than `limit` CPUs. Within the counter's resolution (two ticks) they must also have
+        made someone wait, which is counted in microseconds."""
+        excess = self.foreign - limit * self.wall
+        return excess > 2 * TICK or (excess > 0 and self.waiting > max(limit * self.wall, 0.001))
 
 
 def between(before: Snapshot, after: Snapshot, others: float = 0.0) -> Load:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-
 from spar_engine.errors import SparError
 
 Arrays = dict[str, np.ndarray]

@@ -11,8 +11,10 @@ from .subject import Arrays, BenchError, Check, Oracle, OutputError, Subject, po
 
 SEEDS = (0, 1)
 SENTINELS = 64  # elements of each result looked at in the very moment a call claims to be done
-MOST_CALLS, SLOW = 6, 0.3  # checked calls of a quick subject; seconds above which one is slow and called once a seed
-DRAIN_SHARE, DRAIN_LEAST = 0.05, 20e-6  # of the call, seconds: a device that is still busy for longer was not waited for
+MOST_CALLS = 6  # checked calls of a quick subject
+SLOW = 0.3  # seconds of a call from which on a subject is called once a seed
+DRAIN_SHARE = 0.05  # of the call: a device that stays busy for longer was not waited for
+DRAIN_LEAST = 20e-6  # seconds that waiting for an idle device may take
 
 
 def check_inputs(name: str, oracle: Oracle, seeds: tuple[int, ...] = SEEDS) -> None:
@@ -26,8 +28,8 @@ def check_inputs(name: str, oracle: Oracle, seeds: tuple[int, ...] = SEEDS) -> N
             if not np.isfinite(values).all():
                 raise BenchError(f"{name}: input `{key}` of seed {seed} is not finite; use finite random values")
             if values.size > 1 and np.ptp(values) == 0:
-                raise BenchError(f"{name}: input `{key}` of seed {seed} is constant ({values.flat[0]:g}) and would hide "
-                                 "a kernel that skips work; use random values")  # fmt: skip
+                raise BenchError(f"{name}: input `{key}` of seed {seed} is constant ({values.flat[0]:g}) and would "
+                                 "hide a kernel that skips work; use random values")  # fmt: skip
     first, second = seeds[0], seeds[1]
     if passed(oracle.errors(oracle.expected(second), first)):
         raise BenchError(f"{name}: the answer for seed {second} passes as the answer for seed {first}, so the check "
@@ -108,7 +110,7 @@ def _poisoned(array: np.ndarray) -> bool:
 
 
 def _drain() -> float:
-    """Seconds until every GPU that torch has touched is idle; 0 without one. Does not rely on the subject's own sync."""
+    """Seconds until every GPU that torch has touched is idle, by torch's own wait; 0 without one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return 0.0
