@@ -83,15 +83,23 @@ def read_settings(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | No
     try:
         with library.open(file, formats=tuple(set(FORMATS.values()))) as image:
             if image.format == "PNG":
-                image.load()  # text may follow the pixels
                 text = image.text.get(KEY)
             else:
                 comment = image.getexif().get_ifd(EXIF_IFD).get(EXIF_COMMENT, b"")
                 text = comment[len(COMMENT_CODE) :].decode("ascii") if comment.startswith(COMMENT_CODE) else None
         found = None if text is None else json.loads(text)
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
+    # Foreign bytes again: whatever the decoder raises is the file's fault.
+    except Exception as error:
         raise InputError(f"{name}: its settings cannot be read: {str(error).splitlines()[0]}") from None
     return found if isinstance(found, dict) else None
+
+
+def _json(settings: Mapping[str, Any]) -> str:
+    """Plain ASCII, so that it fits every kind of text field."""
+    try:
+        return json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings cannot be kept as JSON: {error}") from None
 
 
 def _png_text(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,12 +109,12 @@ def _png_text(settings: Mapping[str, Any]) -> dict[str, Any]:
     info.add_text("Software", SOFTWARE)
     if isinstance(settings.get("prompt"), str):
         info.add_itxt("Description", settings["prompt"])
-    info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False, allow_nan=False))
+    info.add_itxt(KEY, _json(settings))
     return {"pnginfo": info}
 
 
 def _exif(settings: Mapping[str, Any], library: Any) -> bytes:
     exif = library.Exif()
     exif[EXIF_SOFTWARE] = SOFTWARE
-    exif[EXIF_IFD] = {EXIF_COMMENT: COMMENT_CODE + json.dumps(settings, allow_nan=False).encode("ascii")}
+    exif[EXIF_IFD] = {EXIF_COMMENT: COMMENT_CODE + _json(settings).encode("ascii")}
     return exif.tobytes()
