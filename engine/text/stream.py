@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Container, Mapping
 
-from ..errors import InputError
+NO_TOKEN = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 class TextStream:
@@ -19,13 +19,12 @@ class TextStream:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
-        """Text that `token` completes, often the token's own; InputError for an id that the tokenizer lacks."""
+        """Text that `token` completes, often the token's own.
+
+        An embedding may have more rows than the tokenizer has tokens; an id without a token reads as U+FFFD."""
         if token in self._silent:
             return ""
-        try:
-            return self._utf8.decode(self._tokens[int(token)])
-        except KeyError:
-            raise InputError(f"token id {token} is not in the tokenizer") from None
+        return self._utf8.decode(self._tokens.get(int(token), NO_TOKEN))
 
     def close(self) -> str:
         """U+FFFD where the last character was cut, else nothing."""
