@@ -80,10 +80,10 @@ def test_exif_orientation():
 
 def test_transparency_is_laid_over_white():
     pixels = np.zeros((2, 4, 4), np.uint8)
-    pixels[..., :3] = (200, 100, 0)
-    pixels[0, :, 3] = (0, 51, 128, 255)
+    pixels[..., :3] = (200, 100, 10)
+    pixels[0, :, 3] = (0, 51, 100, 255)
     got = load_image(encoded(Image.fromarray(pixels)))
-    np.testing.assert_array_equal(got[0], [(255, 255, 255), (244, 224, 204), (227, 177, 127), (200, 100, 0)])
+    np.testing.assert_array_equal(got[0], [(255, 255, 255), (244, 224, 206), (233, 194, 159), (200, 100, 10)])
     np.testing.assert_array_equal(load_image(pixels), got)
 
 

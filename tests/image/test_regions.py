@@ -125,6 +125,15 @@ def test_specks_and_lines_go_to_their_neighbour():
     assert (10, 0, 12, 100) in [region.box for region in thin]
 
 
+def test_specks_go_where_they_touch_most():
+    labels = np.zeros((60, 60), int)
+    labels[:, 30:] = 2
+    labels[20:24, 30:34] = 1  # in the green, one side on the black
+    labels[40:44, 26:30] = 1  # in the black, one side on the green
+    found = regions(COLOURS[labels].astype(np.uint8), labels.shape, least=0.008)
+    assert sorted(region.box for region in found) == [(0, 0, 30, 60), (30, 0, 60, 60)]
+
+
 def test_close_colours_are_one():
     image = np.full((40, 40, 3), 100, np.uint8)
     image[:, 20:] = 120

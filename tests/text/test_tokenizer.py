@@ -48,6 +48,19 @@ def test_golden_answer(model, files, golden_tensors, golden_note):
     assert tokenizer.decode(ids).strip() == golden_note(f"{model}/understand")["answer"]
 
 
+def test_slow_files_make_the_same_tokenizer(golden):
+    """Split pattern, normalizer, vocabulary, merges and all, entry by entry."""
+    import tokenizers
+    from spar_engine.text.qwen2 import read_slow
+
+    directory = golden("spar-tiny/checkpoint")
+    built = json.loads(read_slow(directory, tokenizers).to_str())
+    read = json.loads(tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json")).to_str())
+    assert read.keys() == built.keys()
+    for key, value in read.items():
+        assert built[key] == value, key
+
+
 TEXTS = [
     "plain words, digits 1234567890 and (punctuation)!",
     "tabs\tand\n\nlines \r\n  trailing  ",
