@@ -17,7 +17,7 @@ from .digest import tensor_digests
 from .dtypes import FLOATS, STORAGE
 from .files import open_files
 from .names import normalise
-from .safetensors import SafetensorsFile
+from .safetensors import SafetensorsFile, TensorInfo
 from .schema import component_of, expected, ignored
 
 COMPONENTS = ("vision", "language", "lm_head", "condition", "context", "modulation", "dit", "streams", "decoder")
@@ -141,6 +141,12 @@ class Checkpoint(Weights):
         self.info(name)
         pieces = [file.f32(piece) for file, piece in self._sources[name]]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def place(self, name: str) -> tuple[Path, TensorInfo] | None:
+        """The file that holds a parameter, and where in it; None when it is joined from several tensors."""
+        self.info(name)
+        pieces = self._sources[name]
+        return (pieces[0][0].path, pieces[0][0].tensors[pieces[0][1]]) if len(pieces) == 1 else None
 
     @cached_property
     def _digests(self) -> dict[tuple[Path, str], str]:
