@@ -14,7 +14,6 @@ last bit of a mathematical library differs between machines.
 from __future__ import annotations
 
 import math
-import operator
 import secrets
 from collections.abc import Sequence
 
@@ -23,17 +22,15 @@ import numpy as np
 from ..errors import InputError
 from .box_muller import normals
 from .philox import philox
+from .whole import whole
 
 NOISE, CHOICE = 0, 1  # streams
 
 
 def check_seed(seed: int) -> int:
     """`seed` as int; InputError unless it is a whole number from 0 to 2^64 - 1."""
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        value = -1
-    if isinstance(seed, (bool, np.bool_)) or not 0 <= value < 2**64:
+    value = whole(seed)
+    if value is None or not 0 <= value < 2**64:
         raise InputError(f"seed={seed!r} is not a whole number from 0 to 2**64 - 1")
     return value
 

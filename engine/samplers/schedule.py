@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .whole import whole
 
 if TYPE_CHECKING:
     from ..config import SamplerConfig
@@ -42,11 +42,8 @@ class Schedule:
 
 def check_steps(steps: int, most: int = 1000) -> int:
     """`steps` as int; InputError unless it is a whole number from 1 to `most`."""
-    try:
-        count = operator.index(steps)
-    except TypeError:
-        count = 0
-    if isinstance(steps, (bool, np.bool_)) or not 1 <= count <= most:
+    count = whole(steps)
+    if count is None or not 1 <= count <= most:
         raise InputError(f"num_inference_steps={steps!r} is not a whole number from 1 to {most}")
     return count
 
