@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from importlib import resources
 
 from ..errors import ConfigError
-from .jsonfile import load_json, near
+from .jsonfile import load_json
 from .model import ModelConfig
 from .serial import from_dict
 
@@ -26,8 +27,8 @@ def preset(name: str) -> ModelConfig:
     """The preset `name`, or the one that an alias of it means; ConfigError lists the known ones."""
     known = ALIASES.get(name, name)
     if known not in presets():
-        raise ConfigError(
-            f"preset {name!r} is unknown; {near(name, (*presets(), *ALIASES))}; presets: {', '.join(presets())}"
-        )
+        close = difflib.get_close_matches(name, (*presets(), *ALIASES), 1, 0.6)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"preset {name!r} is unknown; {hint}presets are {', '.join(presets())}")
     with resources.as_file(resources.files(__package__) / "presets" / f"{known}.json") as path:
         return from_dict(load_json(path), known)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .safetensors import SafetensorsFile
@@ -30,8 +31,9 @@ def tensor_digests(file: SafetensorsFile) -> dict[str, str]:
     identity = _identity(file.path)
     place = cache_directory() / "digests" / f"{hashlib.sha256(str(file.path.resolve()).encode()).hexdigest()[:32]}.json"
     known = _load(place)
-    if known.get("file") == identity and known.get("tensors", {}).keys() == file.tensors.keys():
-        return known["tensors"]
+    kept = known.get("tensors")
+    if known.get("file") == identity and isinstance(kept, dict) and kept.keys() == file.tensors.keys():
+        return kept
     found = {name: _digest(file, name) for name in file.tensors}
     if _identity(file.path) == identity and time.time() - identity["changed"] / 1e9 > _SETTLED:
         _save(place, {"file": identity, "tensors": found})
@@ -68,4 +70,5 @@ def _save(place: Path, content: dict) -> None:
         aside.write_text(json.dumps(content))
         aside.replace(place)
     except OSError:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()

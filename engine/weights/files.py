@@ -55,7 +55,7 @@ def _shards(directory: Path, index: Path) -> list[SafetensorsFile]:
         promised = {name for name, shard in listed.items() if shard == file.path.name}
         if absent := sorted(promised - file.tensors.keys()):
             raise CheckpointError(
-                f"{index}: says that `{absent[0]}` is in {file.path.name}, which does not hold it"
+                f"{index}: says that {absent[0][:200]!r} is in {file.path.name}, which does not hold it"
                 f"{_more(absent)}; download both again"
             )
         if extra := sorted(file.tensors.keys() - promised):

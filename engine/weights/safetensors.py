@@ -59,8 +59,9 @@ class SafetensorsFile:
         """Read-only array over the file itself; bf16 and float8 come as their bits (see `tensors[name].dtype`)."""
         info = self._info(name)
         dtype = STORAGE[info.dtype]
-        flat = np.frombuffer(self._map, dtype, math.prod(info.shape), info.begin) if info.nbytes else np.empty(0, dtype)
-        return flat.reshape(info.shape)
+        if not info.nbytes:
+            return np.frombuffer(b"", dtype).reshape(info.shape)
+        return np.frombuffer(self._map, dtype, math.prod(info.shape), info.begin).reshape(info.shape)
 
     def f32(self, name: str) -> np.ndarray:
         """New float32 array with the tensor's values; integers and booleans are refused (CheckpointError)."""
@@ -190,4 +191,4 @@ def _tensor(path: Path, name: str, entry: object, start: int) -> TensorInfo:
 
 
 def _whole(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
