@@ -35,7 +35,7 @@ Change = Callable[[dict[str, tuple[str, np.ndarray]]], Any]
 
 @pytest.fixture
 def rewrite() -> Callable[[Path, Change], None]:
-    """rewrite(directory, change): calls `change` on name -> (dtype, array) of the weights file, and saves the result."""
+    """rewrite(directory, change): calls `change` on name -> (dtype, array) of the weights file, then saves it."""
 
     def apply(directory: Path, change: Change) -> None:
         path = directory / "model.safetensors"
