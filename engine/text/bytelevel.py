@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import CheckpointError
 
 if TYPE_CHECKING:
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import Tokenizer
 
 
 @cache
@@ -19,17 +19,21 @@ def alphabet() -> dict[int, str]:
     return {byte: chr(byte) for byte in plain} | {byte: chr(0x100 + place) for place, byte in enumerate(others)}
 
 
-def token_bytes(tokenizer: Tokenizer, added: dict[int, AddedToken]) -> dict[int, bytes]:
-    """Id to the bytes it stands for; CheckpointError where the tokenizer is not byte-level."""
+@cache
+def _bytes() -> dict[str, int]:
+    return {character: byte for byte, character in alphabet().items()}
+
+
+def written(token: str) -> bytes:
+    """The bytes that a token of the vocabulary stands for; one with foreign characters stands for itself."""
+    try:
+        return bytes(_bytes()[character] for character in token)
+    except KeyError:
+        return token.encode()
+
+
+def check_bytelevel(tokenizer: Tokenizer, source: str) -> None:
+    """CheckpointError where the tokenizer's ids are not pieces of bytes."""
     decoder = type(tokenizer.decoder).__name__
     if decoder != "ByteLevel":
-        raise CheckpointError(f"tokenizer: its decoder is {decoder}; only ByteLevel is supported")
-    back = {ord(character): byte for byte, character in alphabet().items()}
-    made = {number: token.content.encode() for number, token in added.items()}
-    for token, number in tokenizer.get_vocab(with_added_tokens=False).items():
-        if number not in made:
-            try:
-                made[number] = bytes(back[ord(character)] for character in token)
-            except KeyError:
-                made[number] = token.encode()
-    return made
+        raise CheckpointError(f"{source}: its decoder is {decoder}; only ByteLevel is supported")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CheckpointError, InputError, MissingDependency
-from .bytelevel import token_bytes
+from .bytelevel import check_bytelevel, written
 from .special import GROUNDING, IMAGE_CONTEXT, NAMES, PLACEHOLDER, SpecialIds
 from .stream import TextStream
 
@@ -25,6 +25,10 @@ def _library():
             "text needs the package `tokenizers`; install it with: pip install tokenizers"
         ) from None
     return tokenizers
+
+
+NO_TOKEN = "\N{REPLACEMENT CHARACTER}".encode()
+MOST_CHARACTERS = 16  # for each token of the model's limit
 
 
 class TextTokenizer:
@@ -48,9 +52,9 @@ class TextTokenizer:
         fields = SpecialIds.__dataclass_fields__
         self.special = SpecialIds(**{field: ids[name] for field, name in zip(fields, NAMES, strict=True)})
         self.forbidden = tuple(sorted((ids.keys() | {PLACEHOLDER}) - GROUNDING, key=len, reverse=True))
-        self._silent = frozenset(number for number, token in added.items() if token.special)
-        self._bytes = token_bytes(tokenizer, added)
-        self._longest = max(map(len, self._bytes.values()))
+        check_bytelevel(tokenizer, source)
+        # Filled with the ids that are decoded; a vocabulary has more than anyone reads.
+        self._pieces = {number: b"" if token.special else token.content.encode() for number, token in added.items()}
 
     @classmethod
     def open(cls, directory: str | Path, rows: int, image_token_id: int) -> TextTokenizer:
@@ -82,9 +86,12 @@ class TextTokenizer:
 
     def encode(self, text: str, most: int | None = None) -> np.ndarray:
         """Ids of `text`, [tokens] int64; special tokens in it count as such. InputError beyond `most` tokens."""
-        # Text this long cannot fit whatever it says; composing (NFC) shrinks it to a third at most.
-        if most is not None and len(text) > 3 * self._longest * most:
-            raise InputError(f"text of {len(text)} characters cannot fit {most} tokens; shorten it")
+        # Tokenizing megabytes takes minutes. Prose has about 4 characters a token.
+        if most is not None and len(text) > MOST_CHARACTERS * most:
+            raise InputError(
+                f"text of {len(text)} characters is over the limit of {MOST_CHARACTERS * most}, "
+                f"{MOST_CHARACTERS} for each of {most} tokens; shorten it"
+            )
         ids = np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
         if ids.size and ids.max() >= self.rows:
             token = self._tokenizer.id_to_token(int(ids.max()))
@@ -92,10 +99,20 @@ class TextTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, without special tokens; bytes that are not UTF-8 become U+FFFD."""
+        """Text of `ids`, without special tokens; bytes that are not UTF-8 and unknown ids become U+FFFD."""
         stream = self.stream()
         return "".join([*map(stream.push, ids), stream.close()])
 
     def stream(self) -> TextStream:
         """A decoder that is fed one id at a time and gives out whole characters only."""
-        return TextStream(self._bytes, self._silent)
+        return TextStream(self._piece)
+
+    def _piece(self, token: int) -> bytes:
+        """The bytes of a token, none for a special one.
+
+        An embedding may have more rows than the tokenizer has tokens; an id without a token reads as U+FFFD."""
+        token = int(token)
+        if token not in self._pieces:
+            text = self._tokenizer.id_to_token(token)
+            self._pieces[token] = NO_TOKEN if text is None else written(text)
+        return self._pieces[token]
