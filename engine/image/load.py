@@ -130,7 +130,7 @@ def _from_pillow(image: Image, name: str, limits: _Limits) -> np.ndarray:
 
 def over_white(image: np.ndarray) -> np.ndarray:
     """[rows, columns, 4] uint8 with straight alpha, laid over white: [rows, columns, 3] uint8, rounded to nearest."""
-    alpha = image[..., 3:].astype(np.uint32)
+    alpha = image[..., 3:].astype(np.uint16)  # 255 * 255 + 127 still fits
     return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
