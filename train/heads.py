@@ -1,0 +1,80 @@
+"""Modules that only training needs; none of them is exported."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from spar_engine.config import ModelConfig
+from torch import nn
+
+from .world.palette import BACKGROUNDS, COLOURS, SHAPES, SIZES
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.GELU(),
+                                  nn.Conv2d(channels, channels, 3, padding=1))  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class PixelEncoder(nn.Module):
+    """The encoder half of the pixel autoencoder: picture to latents of unit variance in every channel."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        side = config.dit.sample_size
+        self.size = side * config.decoder.upscale
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 4, 4), nn.GELU()]
+        channels, left = 32, self.size // 4 // side
+        while left > 1:
+            wider = min(2 * channels, 128)
+            layers += [nn.Conv2d(channels, wider, 2, 2), Residual(wider), nn.GELU()]
+            channels, left = wider, left // 2
+        latent = config.decoder.latent_channels
+        self.body = nn.Sequential(*layers, Residual(channels), nn.Conv2d(channels, latent, 1))
+        self.norm = nn.BatchNorm2d(latent, affine=False, momentum=0.02)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised pictures [batch, 3, height, width] -> [batch, channels, rows, columns]."""
+        resized = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return self.norm(self.body(resized).float())
+
+
+class Grounding(nn.Module):
+    """What stands in each cell, read from the visual tokens: the perception that a pretrained tower would bring along."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.parts = (1 + len(SHAPES), len(COLOURS), len(SIZES), len(BACKGROUNDS), 2)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(self.parts)))
+
+    def forward(self, features: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Mean loss of features [batch, cells, width] against `data.cells` [batch, cells, 6]."""
+        shape, colour, size, background, place = self.head(features).float().split(self.parts, -1)
+        here = cells[..., 0] > 0
+
+        def classify(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(logits.flatten(0, -2), target.flatten().long())
+
+        loss = classify(shape, cells[..., 0]) + classify(background, cells[..., 3])
+        loss = loss + classify(colour[here], cells[..., 1][here]) + classify(size[here], cells[..., 2][here])
+        return loss + F.smooth_l1_loss(place[here], cells[..., 4:][here])
+
+
+class Alignment(nn.Sequential):
+    """From a block of the DiT to the tokenizer's features (the checkpoint name would be `alignment_projector`)."""
+
+    def __init__(self, width: int, features: int, hidden: int = 384):
+        super().__init__(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+                         nn.Linear(hidden, features))  # fmt: skip
+
+
+class Heads(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.pixel_encoder = PixelEncoder(config)
+        self.grounding = Grounding(config.language.width)
+        self.alignment = Alignment(config.dit.width, config.language.width)

@@ -1,0 +1,43 @@
+"""Quick scores of the model in training, by the judge of `spar_bench.quality`, on held-out compositions."""
+
+from __future__ import annotations
+
+import numpy as np
+from spar_bench.quality import editing, judge, maps, tasks
+
+from . import data, sampling
+from .lab import Lab
+from .world import edits, sample
+from .world.scene import instances, render
+
+
+def drawing(lab: Lab, each: int = 16, seed: int = 0) -> dict[str, float]:
+    """Share of fulfilled requests in each of GenEval's categories, `each` requests a category."""
+    asked = [r for c in tasks.CATEGORIES for r in tasks.requests(c, each, seed)]
+    seen = judge.observe(sampling.draw(lab, [r.prompt for r in asked], seed=seed))
+    right = np.array([r.fulfilled(o) for r, o in zip(asked, seen, strict=True)]).reshape(-1, each).mean(1)
+    exact = np.mean([r.exact(o) for r, o in zip(asked, seen, strict=True)])
+    return {"overall": float(right.mean()), "exact": float(exact)} | dict(zip(tasks.CATEGORIES, map(float, right), strict=True))
+
+
+def editing_(lab: Lab, each: int = 8, seed: int = 0) -> dict[str, float]:
+    """Share of edits that were carried out, by kind, and PSNR outside of the edit."""
+    made = [e for kind in edits.KINDS for e in editing.held_out_edits(kind, each, seed)]
+    features = lab.model.features(data.pixel_values(np.stack([e.picture() for e in made]))).float()
+    drawn = sampling.draw(lab, [e.instruction for e in made], features=features, seed=seed)
+    seen = judge.observe(drawn)
+    done = np.array([e.done(o) for e, o in zip(made, seen, strict=True)]).reshape(-1, each).mean(1)
+    kept = [k for e, o, d in zip(made, seen, drawn, strict=True) if (k := e.kept(o, d)) is not None]
+    return {"edit": float(done.mean()), "kept_db": float(np.mean(kept))} | {
+        f"edit_{kind}": float(share) for kind, share in zip(edits.KINDS, done, strict=True)
+    }
+
+
+def segmentation(lab: Lab, number: int = 24, seed: int = 0) -> dict[str, float]:
+    """Mean IoU of the engine's own segmentation request."""
+    scenes = sample.held_out_scenes(np.random.default_rng(seed), number)
+    features = lab.model.features(data.pixel_values(render(scenes))).float()
+    drawn = sampling.draw(lab, [edits.MAP_INSTRUCTIONS[0]] * number, features=features, seed=seed)
+    both = [maps.instance_iou(a, b) for a, b in zip(maps.regions(drawn), instances(scenes), strict=True)]
+    matched, ordered = np.mean(both, axis=0)
+    return {"miou": float(matched), "miou_ordered": float(ordered)}

@@ -1,0 +1,12 @@
+"""The stages of the recipe, in order."""
+
+from .autoencoder import Autoencoder
+from .mllm import Mllm
+from .sgt import Sgt
+from .tokenizer import Tokenizer1, Tokenizer2, Tokenizer3
+from .unified import Unified1, Unified2, Unified3
+
+STAGES = {s.name: s for s in (Autoencoder, Mllm, Tokenizer1, Tokenizer2, Tokenizer3, Unified1, Unified2, Unified3, Sgt)}
+# How a run's minutes are divided.
+SHARES = {"autoencoder": 14, "mllm": 18, "tokenizer1": 3, "tokenizer2": 6, "tokenizer3": 7, "unified1": 4,
+          "unified2": 24, "unified3": 14, "sgt": 10}  # fmt: skip

@@ -1,0 +1,90 @@
+"""The multimodal language model: tower, projector and language model on questions, captions and requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from spar_engine.modules.layers import as_bias
+
+from .. import data
+from ..lab import Lab
+from ..text import Packed, packed_mask
+from ..world import questions, sample
+from ..world.scene import Scenes, render
+
+QUESTIONS = 4  # about one picture
+WEIGHTS = np.array([1, 1, 1.4, 1.2, 1, 1.6, 0.5, 1.0])  # of questions.KINDS
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+def answer_logits(lab: Lab, packed: Packed, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [answer tokens, vocabulary] and their targets."""
+    embeds = lab.model.embed(packed.ids, features)
+    bias = as_bias(packed_mask(packed.branch), embeds.dtype)
+    levels, _ = lab.model.model.language_model(embeds, packed.positions, bias)
+    wanted = packed.targets >= 0
+    return lab.model.lm_head(levels[lab.config.language.depth][wanted]).float(), packed.targets[wanted]
+
+
+def chats(rng: np.random.Generator, scenes: Scenes, number: int = QUESTIONS) -> list[list[tuple[str, str]]]:
+    return [questions.some_questions(rng, scenes, i, number, WEIGHTS) for i in range(len(scenes))]
+
+
+def request_loss(lab: Lab, rng: np.random.Generator, scenes: Scenes) -> torch.Tensor:
+    """Next-token loss of whole requests for pictures: words that the model otherwise only meets as questions."""
+    ids, mask = lab.texts.generation(data.prompts(rng, scenes))
+    levels = lab.model.levels(lab.model.embed(ids), mask)
+    wanted = mask[:, 1:].bool()
+    return F.cross_entropy(lab.model.lm_head(levels[lab.config.language.depth][:, :-1][wanted]).float(), ids[:, 1:][wanted])
+
+
+def exact_match(lab: Lab, chats_: list[list[tuple[str, str]]], scenes: Scenes) -> np.ndarray:
+    """[pictures, questions] bool: greedy decoding would give exactly the answer."""
+    packed = lab.texts.packed(chats_)
+    logits, targets = answer_logits(lab, packed, lab.model.features(data.pixel_values(render(scenes))))
+    right = torch.ones_like(packed.targets, dtype=torch.bool)
+    right[packed.targets >= 0] = logits.argmax(-1) == targets
+    return np.array([[bool(right[i][packed.branch[i] == b + 1].all()) for b in range(len(chat))]
+                     for i, chat in enumerate(chats_)])  # fmt: skip
+
+
+def scores(lab: Lab, pictures: int = 40) -> dict[str, float]:
+    """Exact match on held-out scenes, over all questions and by kind."""
+    rng = np.random.default_rng(2)
+    scenes = sample.held_out_scenes(rng, pictures)
+    found, every = {}, []
+    for kind in questions.KINDS:
+        made = [(i, q) for i in range(pictures) if (q := questions.question(rng, scenes, i, kind))]
+        right = exact_match(lab, [[q] for _, q in made], scenes.take([i for i, _ in made]))
+        found[kind] = float(right.mean())
+        if kind != "describe":
+            every.append(right.reshape(-1))
+    return {"vqa": float(np.concatenate(every).mean())} | found
+
+
+class Mllm:
+    name, rate, batch = "mllm", 1.2e-3, 20
+    parts = {"model.vision_tower.": 1.0, "model.multi_modal_projector.": 1.0, "model.language_model.": 1.0,
+             "lm_head.": 1.0, "heads.grounding.": 1.0}  # fmt: skip
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+
+    def prepare(self) -> None:
+        pass
+
+    def loss(self, rng):
+        scenes = sample.training_scenes(rng, self.batch)
+        features = self.lab.model.features(data.pixel_values(render(scenes)))
+        logits, answers = answer_logits(self.lab, self.lab.texts.packed(chats(rng, scenes)), features)
+        answer = F.cross_entropy(logits, answers)
+        ground = self.lab.heads.grounding(features, data.cells(scenes))
+        request = request_loss(self.lab, rng, scenes)
+        loss = answer + ground + 0.2 * request
+        right = (logits.argmax(-1) == answers).float().mean()
+        seen = {"answer": answer.item(), "ground": ground.item(), "request": request.item(), "right": right.item()}
+        return loss, seen, self.batch
+
+    def evaluate(self):
+        return scores(self.lab)

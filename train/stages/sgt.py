@@ -1,0 +1,63 @@
+"""Semantic Generative Tuning: drawing instance maps, mixed two to one with question answering; old skills rehearsed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+
+from .. import data, monitor
+from ..lab import Lab
+from ..pool import Items, Pool
+from ..world import edits, sample
+from ..world.scene import render, render_map
+from .mllm import answer_logits, chats, scores
+from .unified import CONDITION, DIT, drawings, edit_items, encode, flow_loss
+
+MAPS, PLAIN, EDITED = 32, 16, 16  # samples of a step that end in a picture
+ASKED = MAPS // 2  # pictures that are asked about
+
+
+def map_items(lab: Lab):
+    """Makes pool items of scenes and their instance maps."""
+
+    def make(rng: np.random.Generator, batch: int) -> Items:
+        scenes = sample.training_scenes(rng, batch)
+        features, latent = encode(lab, np.concatenate([render(scenes), render_map(scenes)]))
+        words = [None if rng.random() < data.UNCONDITIONAL else edits.MAP_INSTRUCTIONS[0] if rng.random() < 0.5
+                 else str(rng.choice(edits.MAP_INSTRUCTIONS)) for _ in range(batch)]  # fmt: skip
+        return {"words": words, "source": features[:batch], "latent": latent[batch:]}
+
+    return make
+
+
+class Sgt:
+    name, rate = "sgt", 4e-4
+    # The tower stays: the tokenizer's latents hang on it.
+    parts = CONDITION | DIT | {"model.language_model.": 0.3, "lm_head.": 0.3}
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.maps, self.scenes, self.pairs = Pool(map_items(lab)), Pool(drawings(lab)), Pool(edit_items(lab))
+
+    def prepare(self) -> None:
+        pass
+
+    def loss(self, rng):
+        lab, batch = self.lab, MAPS + PLAIN + EDITED
+        items = self.maps.draw(rng, MAPS)
+        mapped, _ = flow_loss(lab, items["latent"], *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        items = self.pairs.draw(rng, EDITED)
+        edited, _ = flow_loss(lab, items["latent"], *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        items = self.scenes.draw(rng, PLAIN)
+        prompts = [p for scene in items["scene"] for p in data.prompts(rng, scene)]
+        plain, _ = flow_loss(lab, items["latent"], *lab.texts.generation(prompts), frozen=False)
+        scenes = sample.training_scenes(rng, ASKED)
+        features, _ = encode(lab, render(scenes))
+        answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))
+        loss = (mapped * MAPS + edited * EDITED + plain * PLAIN) / batch + 0.3 * answer
+        logged = {"map": mapped.item(), "edit": edited.item(), "flow": plain.item(), "answer": answer.item()}
+        return loss, logged, batch + ASKED
+
+    def evaluate(self):
+        lab = self.lab
+        return monitor.segmentation(lab) | scores(lab) | monitor.drawing(lab, 8) | monitor.editing_(lab, 8)
