@@ -5,7 +5,8 @@
     seen["block_0.attn1"]
 
 Names are those of the golden vectors. Outside `taps` a tap costs one lookup and leaves nothing in a traced graph;
-inside, the traced tensors are kept, so that a wrapper can return them as outputs. Each thread records for itself.
+inside, the traced tensors are kept, so that a wrapper can return them as outputs. Each thread records for itself; code
+under `torch.compile` records nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 import torch
+from torch.compiler import is_dynamo_compiling
 
 _seen: ContextVar[dict[str, torch.Tensor] | None] = ContextVar("seen", default=None)
 _prefix: ContextVar[str] = ContextVar("prefix", default="")
@@ -23,14 +25,13 @@ _NOWHERE = contextlib.nullcontext()
 
 def recording() -> bool:
     """Whether a tap keeps anything now; for inner values that would only be computed to be seen."""
-    return _seen.get() is not None
+    return not is_dynamo_compiling() and _seen.get() is not None
 
 
 def tap(name: str, x: torch.Tensor) -> torch.Tensor:
     """`x` itself; while recording it is also kept under the name of the enclosing scopes, a dot each, and `name`."""
-    seen = _seen.get()
-    if seen is not None:
-        seen[_prefix.get() + name] = x
+    if recording():
+        _seen.get()[_prefix.get() + name] = x
     return x
 
 

@@ -50,7 +50,8 @@ def component_of(name: str) -> str:
         return "context" if ".caption_" in name else "modulation"
     if name.endswith("scale_shift_table"):
         return "modulation"
-    return "context" if ".attn2.to_k." in name or ".attn2.to_v." in name else "dit"
+    # The value bias is part of the step's output bias; the key bias has no effect on anything.
+    return "context" if ".attn2.to_k." in name or name.endswith(".attn2.to_v.weight") else "dit"
 
 
 _OWNERS = (

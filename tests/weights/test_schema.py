@@ -44,7 +44,7 @@ def test_tensor_counts_of_a_unit():
     ("name", "owner"),
     [
         ("model.dit.transformer_blocks.3.attn2.to_k.weight", "context"),
-        ("model.dit.transformer_blocks.3.attn2.to_v.bias", "context"),
+        ("model.dit.transformer_blocks.3.attn2.to_v.bias", "dit"),
         ("model.dit.transformer_blocks.3.attn2.to_q.weight", "dit"),
         ("model.dit.transformer_blocks.3.attn1.to_k.weight", "dit"),
         ("model.dit.caption_norm.weight", "context"),
