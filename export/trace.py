@@ -21,8 +21,7 @@ from torch.export import Dim, ExportedProgram
 
 from . import functions
 from .lower import GraphBuilder, lower_program
-
-OPSET, IR_VERSION = 23, 11
+from .versions import IR_VERSION, OPSET
 
 
 def _returning_taps(cut: cuts.Cut, outputs: Collection[str]) -> list[str]:

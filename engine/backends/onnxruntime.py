@@ -1,0 +1,151 @@
+"""The ONNX Runtime backend: exported components, one session each, made on first use."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..components import components
+from ..errors import ArtefactError, BackendError
+from .artefacts import Artefacts
+from .build import prepared
+from .ort_options import PROVIDERS, run_options, runtime, session_options
+from .resident import Resident
+
+STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
+"""Outputs that only travel from one call to the next; on a GPU they stay there."""
+
+
+class OnnxRuntimeBackend:
+    """Components as ONNX Runtime sessions.
+
+    weights    a checkpoint or random weights
+    artefacts  directory made by `spar-export onnx`; None: the user's cache, where they are made when needed
+    precision  "fp32", the only one
+    threads    threads of one run; None: the physical cores
+    provider   "cpu", "cuda", or "auto": a GPU where the installed runtime can use one
+    errors     MissingDependency without onnxruntime; ArtefactError for artefacts that do not fit; BackendError else
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        weights: Any,
+        *,
+        artefacts: str | Path | None = None,
+        precision: str = "fp32",
+        threads: int | None = None,
+        provider: str = "auto",
+    ):
+        if precision != "fp32":
+            raise BackendError(f"onnxruntime: precision={precision!r} is unknown; it has ['fp32']")
+        if provider not in ("auto", *PROVIDERS):
+            raise BackendError(f"onnxruntime: provider={provider!r} is unknown; it has {['auto', *PROVIDERS]}")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise BackendError(f"onnxruntime: threads={threads!r} must be a whole number of at least 1")
+        self._ort = runtime()
+        self.provider = self._choose(provider)
+        self.precision = precision
+        self.weights, self.threads = weights, threads
+        self._cached = artefacts is None
+        self._artefacts = None if artefacts is None else Artefacts(artefacts, weights)
+        self._specs = components(weights.config)
+        self._sessions: dict[tuple[str, bool], Any] = {}
+        self._lock = threading.RLock()
+        self._closed = False
+
+    def load(self, component: str, taps: bool = False) -> Any:
+        """The session of one component, made on first use from verified files."""
+        with self._lock:
+            if self._closed:
+                raise BackendError("onnxruntime: this backend was closed; make a new one")
+            if component not in self._specs:
+                raise BackendError(f"onnxruntime: component {component!r} is unknown; there are {list(self._specs)}")
+            key = component, taps
+            if key not in self._sessions:
+                self._sessions[key] = self._session(component, *self._files(component, taps))
+            return self._sessions[key]
+
+    def unload(self, component: str) -> None:
+        """Free one component; its next run loads it again. Runs that have begun end well."""
+        with self._lock:
+            for taps in (False, True):
+                self._sessions.pop((component, taps), None)
+
+    def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:
+        """Outputs of one component by name, float32; with `taps` also its inner tensors by their golden names.
+
+        Safe from any thread: sessions are shared, and each run has buffers of its own."""
+        session = self.load(component, taps)
+        self._specs[component].check(inputs)
+        names = [output.name for output in session.get_outputs()]
+        try:
+            if self.provider == "cuda":
+                return self._run_bound(session, inputs, names)
+            given = {name: np.asarray(value) for name, value in inputs.items()}
+            return dict(zip(names, session.run(names, given, run_options(self._ort, self.provider)), strict=True))
+        except Exception as error:
+            raise BackendError(f"onnxruntime: {component} failed: {_line(error)}") from error
+
+    def close(self) -> None:
+        """Free everything; a later run is refused."""
+        with self._lock:
+            self._sessions.clear()
+            self._closed = True
+
+    def _choose(self, provider: str) -> str:
+        offered = self._ort.get_available_providers()
+        if provider == "auto":
+            return "cuda" if PROVIDERS["cuda"] in offered else "cpu"
+        if PROVIDERS[provider] not in offered:
+            raise BackendError(f"onnxruntime: provider={provider!r} is not in the installed build, which has "
+                               f"{offered}; pip install onnxruntime-gpu, or use provider='cpu'")  # fmt: skip
+        return provider
+
+    def _files(self, component: str, taps: bool) -> tuple[bytes, Path]:
+        """A component's graph and the folder of its weights. In the cache, what is missing or damaged is made anew."""
+        if not self._cached:
+            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+        if self._artefacts is None or taps:
+            self._artefacts = prepared(self.weights, taps)
+        try:
+            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+        except ArtefactError:
+            self._artefacts = prepared(self.weights, taps, repair=True)
+            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+
+    def _session(self, component: str, graph: bytes, folder: Path) -> Any:
+        options = session_options(self._ort, folder, self.threads)
+        wanted = PROVIDERS[self.provider]
+        providers = [wanted] if self.provider == "cpu" else [wanted, PROVIDERS["cpu"]]
+        try:
+            session = self._ort.InferenceSession(graph, options, providers=providers)
+        except Exception as error:
+            raise BackendError(f"onnxruntime: {component} cannot be loaded: {_line(error)}") from error
+        if session.get_providers()[0] != wanted:
+            raise BackendError(f"onnxruntime: {wanted} does not start on this machine (its CUDA or cuDNN libraries are "
+                               "missing or of another version); install them, or use provider='cpu'")  # fmt: skip
+        return session
+
+    def _run_bound(self, session: Any, inputs: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        """A run on a GPU: what stays there is neither copied down nor up again."""
+        binding = session.io_binding()
+        for name, value in inputs.items():
+            if isinstance(value, Resident):
+                binding.bind_ortvalue_input(name, value.value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in names:
+            binding.bind_output(name, "cuda" if name in STAYS else "cpu")
+        session.run_with_iobinding(binding)
+        outputs = zip(names, binding.get_outputs(), strict=True)
+        return {name: Resident(value) if name in STAYS else value.numpy() for name, value in outputs}
+
+
+def _line(error: Exception) -> str:
+    """The first line of a message of the runtime."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
