@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from .bytelevel import alphabet
+from .library import tokenizers
 from .special import NAMES
 
 if TYPE_CHECKING:
@@ -20,18 +21,19 @@ SPLIT = (
 
 
 def _assemble(library: Any, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
-    made = library.Tokenizer(models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix=""))
-    made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    split, byte_level = library.pre_tokenizers.Split, library.pre_tokenizers.ByteLevel
+    made = library.Tokenizer(
+        library.models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="")
+    )
+    made.normalizer = library.normalizers.NFC()
+    made.pre_tokenizer = library.pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(library.Regex(SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            split(library.Regex(SPLIT), "isolated"),
+            byte_level(add_prefix_space=False, use_regex=False),
         ]
     )
-    made.post_processor = processors.ByteLevel(trim_offsets=False)
-    made.decoder = decoders.ByteLevel()
+    made.post_processor = library.processors.ByteLevel(trim_offsets=False)
+    made.decoder = library.decoders.ByteLevel()
     return made
 
 
@@ -62,7 +64,10 @@ def read_slow(directory: Path, library: Any) -> Tokenizer:
     for path, table in (("vocab.json", vocabulary), ("added_tokens.json", added)):
         if not isinstance(table, dict) or not all(isinstance(number, int) for number in table.values()):
             raise CheckpointError(f"{directory / path}: not a table of tokens and ids")
-    lines = (directory / "merges.txt").read_text("utf-8").splitlines()
+    try:
+        lines = (directory / "merges.txt").read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory / 'merges.txt'}: cannot be read as text: {error}") from None
     pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     if any(len(pair) != 2 for pair in pairs):
         raise CheckpointError(f"{directory / 'merges.txt'}: a line is not two tokens and a blank")
@@ -86,9 +91,8 @@ def byte_tokenizer(path: str | Path) -> dict[str, int]:
     path     file to write
     returns  the special tokens' ids: 256 .. 261, in the order of `special.NAMES`; 262 rows of embedding are needed
     """
-    import tokenizers
-
-    made = _assemble(tokenizers, {character: byte for byte, character in alphabet().items()}, [])
-    made.add_tokens([tokenizers.AddedToken(name, special=True, normalized=False) for name in NAMES])
+    library = tokenizers()
+    made = _assemble(library, {character: byte for byte, character in alphabet().items()}, [])
+    made.add_tokens([library.AddedToken(name, special=True, normalized=False) for name in NAMES])
     made.save(str(path))
     return {name: made.token_to_id(name) for name in NAMES}

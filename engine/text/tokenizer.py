@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import CheckpointError, InputError, MissingDependency
+from ..errors import CheckpointError, InputError
 from .bytelevel import check_bytelevel, written
+from .library import tokenizers
 from .special import GROUNDING, IMAGE_CONTEXT, NAMES, PLACEHOLDER, SpecialIds
 from .stream import TextStream
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-
-def _library():
-    try:
-        import tokenizers
-    except ImportError:
-        raise MissingDependency(
-            "text needs the package `tokenizers`; install it with: pip install tokenizers"
-        ) from None
-    return tokenizers
 
 
 NO_TOKEN = "\N{REPLACEMENT CHARACTER}".encode()
@@ -65,7 +56,7 @@ class TextTokenizer:
         """
         from .qwen2 import read_slow
 
-        directory, library = Path(directory), _library()
+        directory, library = Path(directory), tokenizers()
         source = directory / "tokenizer.json"
         if source.is_file():
             try:

@@ -3,12 +3,13 @@
 import contextlib
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from spar_engine.errors import InputError
+from spar_engine.errors import InputError, MissingDependency
 from spar_engine.image import load_image
 
 
@@ -273,3 +274,11 @@ def test_text_file_object():
 def test_modes_without_a_range(mode):
     with pytest.raises(InputError, match=f"Pillow mode {mode} has no fixed range"):
         load_image(Image.new(mode, (4, 4)))
+
+
+def test_without_pillow(monkeypatch):
+    data = png(4, 4, (b"\0" + bytes(12)) * 4)
+    assert load_image(data).shape == (4, 4, 3)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingDependency, match="package `pillow`; install it with: pip install pillow"):
+        load_image(data)

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from spar_engine.errors import CheckpointError, InputError
+from spar_engine.errors import CheckpointError, InputError, MissingDependency
 from spar_engine.text import TextTokenizer, byte_tokenizer
 
 SHAPES = {"spar-tiny": (602, 591), "unilip-tiny": (562, 551)}  # rows of the embedding, image_token_id
@@ -174,6 +174,24 @@ def test_damaged_slow_files(name, content, message, tmp_path, golden):
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(CheckpointError, match=message):
         TextTokenizer.open(tmp_path, 602, 591)
+
+
+def test_merges_that_are_no_text(tmp_path, golden):
+    for file in SLOW:
+        shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
+    (tmp_path / "merges.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match=r"merges\.txt: cannot be read as text"):
+        TextTokenizer.open(tmp_path, 602, 591)
+
+
+def test_without_the_library(tmp_path, golden, monkeypatch):
+    import sys
+
+    directory = golden("spar-tiny/checkpoint")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for call in (lambda: TextTokenizer.open(directory, 602, 591), lambda: byte_tokenizer(tmp_path / "t.json")):
+        with pytest.raises(MissingDependency, match="package `tokenizers`; install it with: pip install tokenizers"):
+            call()
 
 
 def test_another_familys_tokenizer(tmp_path):
