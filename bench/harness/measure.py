@@ -169,18 +169,23 @@ def _keep(measured, number, turn: Turn, before: Yardstick | None, best, policy: 
 def _finish(measured: Measured, policy: Policy, accept_noise: bool) -> None:
     """Turn a result that nobody should trust into a problem that says why."""
     lost = ", ".join(f"{count} for {reason}" for reason, count in measured.discarded.items()) or "none"
-    kept = len(measured.turns)
+    kept, name = len(measured.turns), measured.name
     if kept < min(4, policy.least_turns) or measured.summary.samples < 6:
-        measured.problem = (f"{measured.name}: the machine is too busy: {kept} turns kept in {measured.spent:.0f} s, "
-                            f"discarded {lost}; wait until it is quiet, or raise --seconds")  # fmt: skip
+        measured.problem = (
+            f"{name}: the machine is too busy: {kept} turns kept in {measured.spent:.0f} s, discarded {lost}; "
+            "wait until it is quiet, or raise --seconds"
+        )
     elif accept_noise:
         return
-    elif measured.summary.half_width > policy.tolerable:
-        measured.problem = (f"{measured.name}: too noisy: the 95 % interval of the median reaches "
-                            f"{measured.summary.half_width:.0%} away from it after {kept} turns (discarded {lost}), "
-                            f"{policy.tolerable:.0%} is allowed; wait until it is quiet, or raise --seconds")  # fmt: skip
+    elif (wide := measured.summary.half_width) > policy.tolerable:
+        measured.problem = (
+            f"{name}: too noisy: the 95 % interval of the median reaches {wide:.0%} from it after {kept} turns "
+            f"(discarded {lost}), {policy.tolerable:.0%} is allowed; wait until it is quiet, or raise --seconds"
+        )
     elif (stolen := measured.load.share("steal")) > policy.steal or measured.load.share("foreign") > policy.foreign:
-        measured.problem = (f"{measured.name}: others used {measured.load.share('foreign'):.2f} CPUs and the host took "
-                            f"{stolen:.2f} over the turns kept; wait until it is quiet")  # fmt: skip
+        measured.problem = (
+            f"{name}: others used {measured.load.share('foreign'):.2f} CPUs and the host took {stolen:.2f} over the "
+            "turns kept; wait until it is quiet"
+        )
     if measured.problem is not None:
         measured.summary = None

@@ -1,4 +1,4 @@
-"""A small real kernel, and copies of it that cheat: `spar-bench selftest` and the tests hold the harness against them."""
+"""A small real kernel, and copies of it that cheat: the harness must tell them apart (`spar-bench selftest`, tests)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Turn:
 
 
 def estimate(subject: Subject, seeds: tuple[int, ...] = SEEDS) -> tuple[float, float]:
-    """Seconds of one call and of one fill, after warming up: 3 calls and 20 ms at least, or one call of over a second."""
+    """Seconds of one call and of one fill, after warming up: 3 calls and 20 ms, or one call of over a second."""
     calls, start, fastest, filling = 0, time.perf_counter(), float("inf"), float("inf")
     while True:
         before = time.perf_counter()

@@ -60,4 +60,20 @@ py::array make(Dtype dtype, std::initializer_list<int64_t> shape) {
   return py::array_t<float>(sizes);
 }
 
+py::array output(Dims& dims, std::string_view argument, const py::object& given, Dtype dtype,
+                 std::initializer_list<std::string_view> axes) {
+  if (given.is_none()) {
+    std::vector<py::ssize_t> sizes;
+    for (const auto axis : axes) sizes.push_back(dims[axis]);
+    if (dtype == Dtype::bf16) return py::array_t<uint16_t>(sizes);
+    return py::array_t<float>(sizes);
+  }
+  const auto array = checked(dims, argument, given, axes);
+  if (dtype_of(dims, argument, array) != dtype)
+    dims.fail(quoted(argument) + " is " + std::string(py::str(array.dtype())) + "; the result is " +
+              (dtype == Dtype::bf16 ? "bf16 bits as uint16" : "float32"));
+  if (!array.writeable()) dims.fail(quoted(argument) + " is read-only; pass an array that may be written");
+  return array;
+}
+
 }  // namespace spar::bindings

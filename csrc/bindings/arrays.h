@@ -38,4 +38,9 @@ const float* floats(Dims& dims, std::string_view argument, const py::object& val
 // A new dense array of float32 or bf16 bits.
 py::array make(Dtype dtype, std::initializer_list<int64_t> shape);
 
+// Where a result goes: `given` when it is a writable dense array of that type whose axes agree with `dims`, a new array
+// when it is None; InputError otherwise. It must not overlap an input.
+py::array output(Dims& dims, std::string_view argument, const py::object& given, Dtype dtype,
+                 std::initializer_list<std::string_view> axes);
+
 }  // namespace spar::bindings

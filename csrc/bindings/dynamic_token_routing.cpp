@@ -14,7 +14,7 @@ namespace {
 py::tuple call(const py::object& levels, const py::object& w1, const py::object& b1, const py::object& w2,
                const py::object& b2, const py::object& scales, const py::object& norm_weight,
                const py::object& norm_bias, const py::object& proj_weight, const py::object& proj_bias,
-               float temperature, float eps, bool want_weights, const std::string& variant) {
+               float temperature, float eps, bool want_weights, const std::string& variant, const py::object& out) {
   using bindings::floats, bindings::reals;
   Dims dims("dynamic_token_routing");
   DynamicTokenRouting args{};
@@ -40,7 +40,7 @@ py::tuple call(const py::object& levels, const py::object& w1, const py::object&
   if (!(std::isfinite(eps) && eps > 0)) dims.fail("eps=" + std::to_string(eps) + "; it must be finite and greater than 0");
 
   const auto run = pick<DynamicTokenRoutingFn>("dynamic_token_routing", dynamic_token_routing_variants(), variant).run;
-  py::array routed = bindings::make(args.levels.dtype, {args.tokens, args.width});
+  py::array routed = bindings::output(dims, "out", out, args.levels.dtype, {"tokens", "width"});
   py::object weights = py::none();
   if (want_weights) {
     py::array made = bindings::make(Dtype::f32, {args.tokens, args.depth});

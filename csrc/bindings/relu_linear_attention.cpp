@@ -17,7 +17,7 @@ Strides strides_of(const py::array& array) {
 }
 
 py::array call(const py::object& query, const py::object& key, const py::object& value, float eps,
-               const std::string& variant) {
+               const std::string& variant, const py::object& out_given) {
   Dims dims("relu_linear_attention");
   ReluLinearAttention args{};
   const auto taken = [&](const char* name, const py::object& given, Strides& strides) {
@@ -38,7 +38,7 @@ py::array call(const py::object& query, const py::object& key, const py::object&
   args.batch = dims["batch"], args.heads = dims["heads"], args.tokens = dims["tokens"], args.head_dim = dims["head_dim"];
 
   const auto run = pick<ReluLinearAttentionFn>("relu_linear_attention", relu_linear_attention_variants(), variant).run;
-  py::array out = bindings::make(args.dtype, {args.batch, args.heads, args.tokens, args.head_dim});
+  py::array out = bindings::output(dims, "out", out_given, args.dtype, {"batch", "heads", "tokens", "head_dim"});
   args.query = q.data(), args.key = k.data(), args.value = v.data(), args.out = out.mutable_data();
   args.out_strides = strides_of(out);
   {

@@ -22,6 +22,7 @@ def dynamic_token_routing(
     *,
     eps: float = 1e-5,
     want_weights: bool = False,
+    out: np.ndarray | None = None,
     variant: str | None = None,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """proj(layer_norm(sum_k w[t, k] * scales[k] * levels[k, t])), w = softmax(router(levels[-1]) / temperature).
@@ -31,6 +32,7 @@ def dynamic_token_routing(
     proj_weight   [width, width]; the three matrices are all float32 or all bf16 bits
     scales        [depth]; norm_weight, norm_bias, proj_bias [width]; vectors may be float32 or bf16 bits
     want_weights  return w [tokens, depth], float32, as well
+    out           array that takes the result, dense and apart from the inputs; a new one unless given
     variant       an element of `variants()`; the first one unless given
     returns       routed [tokens, width] of the type of `levels`; sums are float32
     raises        InputError for a wrong shape, type or layout, BackendError for an unknown variant
@@ -42,7 +44,7 @@ def dynamic_token_routing(
     b1, b2, scales, norm_weight, norm_bias, proj_bias = vectors
     routed, weights = _native.dynamic_token_routing(
         levels, w1, b1, w2, b2, scales, norm_weight, norm_bias, proj_weight, proj_bias,
-        temperature, eps, want_weights, variant or "",
+        temperature, eps, want_weights, variant or "", out,
     )  # fmt: skip
     return (routed, weights) if want_weights else routed
 

@@ -6,20 +6,27 @@ import numpy as np
 
 
 def relu_linear_attention(
-    query: np.ndarray, key: np.ndarray, value: np.ndarray, eps: float = 1e-15, *, variant: str | None = None
+    query: np.ndarray,
+    key: np.ndarray,
+    value: np.ndarray,
+    eps: float = 1e-15,
+    *,
+    out: np.ndarray | None = None,
+    variant: str | None = None,
 ) -> np.ndarray:
     """relu(query) S / (relu(query) z + eps), S = relu(key)^T value and z = sum of relu(key) over the tokens.
 
     query, key, value  [batch, heads, tokens, head_dim], all float32 or all bf16 bits as uint16; views are fine as long
                        as the last axis is contiguous, so heads of one projection need no copy
     variant            an element of `variants()`; the first one unless given
-    returns            a new array of the same shape and type; sums are float32
+    out                array that takes the result, dense and apart from the inputs; a new one unless given
+    returns            the result, of the same shape and type; sums are float32
     raises             InputError for a wrong shape, type or layout, BackendError for an unknown variant
     source             spec 4.5; error bound in spar_engine.oracle.relu_linear_attention
     """
     from .. import _native
 
-    return _native.relu_linear_attention(query, key, value, eps, variant or "")
+    return _native.relu_linear_attention(query, key, value, eps, variant or "", out)
 
 
 def variants() -> list[str]:
