@@ -134,7 +134,7 @@ def _item(source: Path, name: str, pieces: list[torch.Tensor]) -> tuple[str, str
     first = pieces[0]
     if first.dtype not in types:
         raise CheckpointError(f"{source}: `{name}` is {first.dtype}; a parameter must be of a float type")
-    if any(piece.dtype != first.dtype or piece.shape[1:] != first.shape[1:] for piece in pieces):
+    if len(pieces) > 1 and any(not p.dim() or p.dtype != first.dtype or p.shape[1:] != first.shape[1:] for p in pieces):
         raise CheckpointError(f"{source}: the parts of `{name}` do not fit together: {[list(p.shape) for p in pieces]}")
     label, bits = types[first.dtype]
     shape = tuple(first.shape) if len(pieces) == 1 else (sum(len(piece) for piece in pieces), *first.shape[1:])

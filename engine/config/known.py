@@ -38,17 +38,26 @@ VISION = PRETRAINED | words(
 
 TOP = PRETRAINED | words(
     """
-    dual_stream_dropout dynamic_image_size enable_repa fix_connect fix_dit fix_llm fix_vae fix_vit force_image_size
-    freeze_backbone freeze_mm_mlp_adapter gen_pooling gen_vision_tower image_aspect_ratio image_crop_resolution
-    image_fold image_grid_pinpoints image_split_resolution image_token_index is_train max_dynamic_patch max_patches
-    min_dynamic_patch min_patches pad2square pretrain_mm_mlp_adapter pretrain_path system_message template
-    tokenizer_model_max_length tokenizer_padding_side tune_mm_mlp_adapter unfreeze_mm_vision_tower use_backbone_lora
-    use_llm_lora use_mm_proj use_thumbnail version vision_tower vision_tower_pretrained vocab_size hidden_size
+    dual_stream_dropout dynamic_image_size enable_repa force_image_size hidden_size image_aspect_ratio
+    image_crop_resolution image_fold image_grid_pinpoints image_split_resolution image_token_index is_train
+    max_dynamic_patch max_patches min_dynamic_patch min_patches pad2square system_message template use_backbone_lora
+    use_llm_lora use_mm_proj use_thumbnail version vision_tower vision_tower_pretrained vocab_size
     """
 )
 """The whole model: InternVL's chat settings and what the training scripts add."""
 
-TRAINING_PREFIXES = ("mm_", "repa_")
+TRAINING_PREFIXES = (
+    "mm_",
+    "repa_",
+    "fix_",
+    "freeze_",
+    "gen_",
+    "lora_",
+    "pretrain_",
+    "tokenizer_",
+    "tune_",
+    "unfreeze_",
+)
 """Families of training-only keys of the whole model."""
 
 DIT = words("dropout")

@@ -1,6 +1,7 @@
 """Weights: strict readers of checkpoint files, and random weights with the same interface."""
 
-from .checkpoint import Checkpoint, Parameter, Weights
+from .base import Parameter, Weights
+from .checkpoint import Checkpoint
 from .random import RandomWeights
 from .safetensors import SafetensorsFile, TensorInfo
 from .writer import write_safetensors

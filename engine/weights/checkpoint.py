@@ -2,101 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from ..config import ModelConfig, read_config
 from ..errors import CheckpointError
+from .base import COMPONENTS, Parameter, Weights, some
 from .digest import tensor_digests
-from .dtypes import FLOATS, STORAGE
+from .dtypes import FLOATS
 from .files import open_files
 from .names import normalise
 from .safetensors import SafetensorsFile, TensorInfo
 from .schema import component_of, expected, ignored
 
-COMPONENTS = ("vision", "language", "lm_head", "condition", "context", "modulation", "dit", "streams", "decoder")
 _TOKENIZER = frozenset(("vision", "streams", "decoder"))
 _UNDERSTANDING = frozenset(("vision", "language", "lm_head"))
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter as it is stored."""
-
-    dtype: str  # a key of dtypes.STORAGE
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return prod(self.shape) * STORAGE[self.dtype].itemsize
-
-
-class Weights:
-    """What every source of parameters offers; `Checkpoint` and `RandomWeights` are the two.
-
-    config     the model
-    directory  where tokenizer and configuration lie; None for weights made in memory
-    ignored    names of training-only tensors that the files also hold
-    parts      names of the components that can run on these weights
-    """
-
-    config: ModelConfig
-    directory: Path | None = None
-    ignored: tuple[str, ...] = ()
-    parts: frozenset[str] = frozenset(COMPONENTS)
-
-    def names(self, component: str | None = None) -> list[str]:
-        """Canonical names, of one component or of all, in the order of the data flow."""
-        return [name for name in self._infos if component in (None, component_of(name))]
-
-    def info(self, name: str) -> Parameter:
-        """Stored type and shape of one parameter."""
-        try:
-            return self._infos[name]
-        except KeyError:
-            raise CheckpointError(f"{self._where}: holds no parameter `{name}`") from None
-
-    def raw(self, name: str) -> np.ndarray:
-        """The parameter as stored, read-only; bf16 and float8 as their bits. Not to be written to."""
-        raise NotImplementedError
-
-    def f32(self, name: str) -> np.ndarray:
-        """New float32 array of the parameter's shape."""
-        raise NotImplementedError
-
-    def sha256(self, names: Iterable[str] | None = None) -> str:
-        """Hex digest of names, types, shapes and bytes of the given parameters (all by default), in any order."""
-        lines = []
-        for name in sorted(self.names() if names is None else set(names)):
-            info = self.info(name)
-            lines.append(f"{name} {info.dtype} {list(info.shape)} {self._digest(name)}\n")
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def memory(self) -> dict[str, int]:
-        """Component -> bytes of its parameters as stored; "host" holds the embedding table and the latent queries."""
-        total: dict[str, int] = {}
-        for name, info in self._infos.items():
-            component = component_of(name)
-            total[component] = total.get(component, 0) + info.nbytes
-        return total
-
-    def verify_finite(self) -> None:
-        """CheckpointError naming the parameters that hold a NaN or an infinity. Reads everything."""
-        bad = [name for name in self.names() if not np.isfinite(self.f32(name)).all()]
-        if bad:
-            raise CheckpointError(f"{self._where}: {_some(bad)} hold NaN or infinity; the weights are damaged")
-
-    _infos: dict[str, Parameter]
-    _where: str
-
-    def _digest(self, name: str) -> str:
-        raise NotImplementedError
 
 
 class Checkpoint(Weights):
@@ -124,7 +46,7 @@ class Checkpoint(Weights):
         found = normalise(places, str(directory))
         left_out = tuple(sorted(name for name in found if ignored(name)))
         sources = {name: [(places[piece], piece) for piece in pieces] for name, pieces in found.items()}
-        infos = {name: _joined(name, sources[name]) for name in found if name not in left_out}
+        infos = {name: _joined(name, sources[name]) for name in found if not ignored(name)}
         shapes = {name: info.shape for name, info in infos.items()}
         config = read_config(directory, shapes, dit_position=dit_position)
         parts = _parts(shapes)
@@ -161,7 +83,7 @@ def _joined(name: str, pieces: list[tuple[SafetensorsFile, str]]) -> Parameter:
     """Type and shape of the pieces stacked along the first axis."""
     infos = [file.tensors[piece] for file, piece in pieces]
     first = infos[0]
-    if any(info.dtype != first.dtype or info.shape[1:] != first.shape[1:] for info in infos):
+    if len(infos) > 1 and any(not i.shape or (i.dtype, i.shape[1:]) != (first.dtype, first.shape[1:]) for i in infos):
         seen = [(info.dtype, info.shape) for info in infos]
         raise CheckpointError(f"{pieces[0][0].path}: the parts of `{name}` do not fit together: {seen}")
     shape = first.shape if len(infos) == 1 else (sum(info.shape[0] for info in infos), *first.shape[1:])
@@ -197,7 +119,7 @@ def _check(where: str, want: dict[str, tuple[int, ...]], have: dict[str, Paramet
               for name, shape in want.items() if name in have and have[name].shape != shape]  # fmt: skip
     kinds = [f"`{name}` is {have[name].dtype}" for name in want if name in have and have[name].dtype not in FLOATS]
     faults = [
-        f"{len(found)} {what}: {_some(found)}"
+        f"{len(found)} {what}: {some(found)}"
         for what, found in (
             ("missing", missing),
             ("unknown", extra),
@@ -211,8 +133,3 @@ def _check(where: str, want: dict[str, tuple[int, ...]], have: dict[str, Paramet
             f"{where}: the tensors are not those of the model in config.json; {'; '.join(faults)}; "
             "use the files that belong together"
         )
-
-
-def _some(found: list[str], most: int = 4) -> str:
-    listed = ", ".join(item if "`" in item else f"`{item}`" for item in found[:most])
-    return listed + (f" and {len(found) - most} more" if len(found) > most else "")

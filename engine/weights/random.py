@@ -17,7 +17,7 @@ import numpy as np
 from ..config import ModelConfig
 from ..config.write import write_checkpoint_config
 from ..errors import CheckpointError
-from .checkpoint import Parameter, Weights
+from .base import Parameter, Weights
 from .dtypes import to_bf16, to_f32
 from .schema import component_of, expected
 from .writer import new_directory, write_safetensors

@@ -6,7 +6,8 @@ import pytest
 from spar_engine.components import components
 from spar_engine.config import preset, presets
 from spar_engine.weights.checkpoint import COMPONENTS
-from spar_engine.weights.schema import HOST, component_of, decoder, dit, expected, ignored, qwen2, vision
+from spar_engine.weights.schema import HOST, component_of, expected, ignored
+from spar_engine.weights.shapes import decoder, dit, qwen2, vision
 
 
 @pytest.mark.parametrize("name", presets())
