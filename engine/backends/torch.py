@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ..components import components
-from ..config import ModelConfig
 from ..errors import BackendError
 from ..modules import cuts
 from ..modules.tap import taps as recording
@@ -20,18 +19,18 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float
 class TorchBackend:
     """Components as torch modules, each loaded on its first run.
 
-    checkpoint  what `weights` opens, or random weights
-    precision   "fp32", "bf16", or "fp64" for oracles; parameters and arithmetic
-    device      any torch device; the seam stays numpy
+    weights    a checkpoint or random weights
+    precision  "fp32", "bf16", or "fp64" for oracles; parameters and arithmetic
+    device     any torch device; the seam stays numpy
+    threads    of torch, for the whole process; None leaves torch's setting
     """
 
     name = "torch"
 
     def __init__(
         self,
-        checkpoint: Any,
+        weights: Any,
         *,
-        config: ModelConfig | None = None,
         precision: str = "fp32",
         device: str = "cpu",
         threads: int | None = None,
@@ -40,23 +39,26 @@ class TorchBackend:
             raise BackendError(f"torch: precision={precision!r} is unknown; it has {sorted(PRECISIONS)}")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BackendError(f"torch: device={device!r} needs a CUDA GPU and a CUDA build of torch; use device='cpu'")
-        self.checkpoint = checkpoint
-        self.config = config or checkpoint.config
+        self.weights = weights
         self.precision = precision
         self.device = torch.device(device)
         self._dtype = PRECISIONS[precision]
-        self._specs = components(self.config)
+        self._specs = components(weights.config)
         self._modules: dict[str, torch.nn.Module] = {}
         self._lock = threading.RLock()
+        self._closed = False
         if threads is not None:
             torch.set_num_threads(threads)
 
     def load(self, component: str) -> torch.nn.Module:
         """The module of one component, built and filled on first use."""
         with self._lock:
+            if self._closed:
+                raise BackendError("torch: this backend was closed; make a new one")
             if component not in self._modules:
-                module = cuts.load(cuts.build(component, self.config), self.checkpoint, dtype=self._dtype)
-                self._modules[component] = module.to(self.device).eval()
+                module = cuts.build(component, self.weights.config)
+                cuts.load(module, self.weights, dtype=self._dtype, device=self.device)
+                self._modules[component] = cuts.prepare(module)
             return self._modules[component]
 
     def unload(self, component: str) -> None:
@@ -80,7 +82,10 @@ class TorchBackend:
         return {name: self._from(value) for name, value in (seen | named).items()}
 
     def close(self) -> None:
-        self._modules.clear()
+        """Free everything; a later run is refused."""
+        with self._lock:
+            self._modules.clear()
+            self._closed = True
 
     def _to(self, array: np.ndarray, exact: bool) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
