@@ -37,9 +37,6 @@ def load_json(path: Path) -> dict[str, Any]:
     return found
 
 
-_LARGEST = sys.float_info.max
-
-
 def shown(value: Any) -> str:
     """`value` for a message: on one line, and not longer than a line."""
     text = repr(value)
@@ -90,13 +87,14 @@ class Fields:
             raise ConfigError(f"{self.where}: {name}={shown(value)} must be a whole number of at least {least}")
         return value
 
-    def number(self, name: str, default: float | None = None) -> float | None:
-        """A finite number greater than 0."""
+    def number(self, name: str, default: float | None = None, most: float = sys.float_info.max) -> float | None:
+        """A finite number greater than 0 and at most `most`."""
         value = self.values.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST:
-            raise ConfigError(f"{self.where}: {name}={shown(value)} must be a finite number greater than 0")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
+            limit = f" and at most {most:g}" if most < sys.float_info.max else " and finite"
+            raise ConfigError(f"{self.where}: {name}={shown(value)} must be a number greater than 0{limit}")
         return float(value)
 
     def flag(self, name: str, default: bool | None = None) -> bool | None:

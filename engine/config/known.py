@@ -46,18 +46,7 @@ TOP = PRETRAINED | words(
 )
 """The whole model: InternVL's chat settings and what the training scripts add."""
 
-TRAINING_PREFIXES = (
-    "mm_",
-    "repa_",
-    "fix_",
-    "freeze_",
-    "gen_",
-    "lora_",
-    "pretrain_",
-    "tokenizer_",
-    "tune_",
-    "unfreeze_",
-)
+TRAINING_PREFIXES = tuple(sorted(words("mm_ repa_ fix_ freeze_ gen_ lora_ pretrain_ tokenizer_ tune_ unfreeze_")))
 """Families of training-only keys of the whole model."""
 
 DIT = words("dropout")

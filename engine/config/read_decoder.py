@@ -6,9 +6,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import known
+from .generation import DecoderConfig
 from .jsonfile import Fields, shown
 from .merge import merge
-from .model import DecoderConfig
 
 DECODER_KEYS = {
     "channels": "decoder_block_out_channels", "depths": "decoder_layers_per_block", "attention": "decoder_block_types",

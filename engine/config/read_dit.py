@@ -6,9 +6,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import known
+from .generation import DiTConfig, SamplerConfig
 from .jsonfile import Fields, shown
 from .merge import merge, numbers
-from .model import DiTConfig, SamplerConfig
 
 DIT_KEYS = {
     "depth": "num_layers", "heads": "num_attention_heads", "head_dim": "attention_head_dim",

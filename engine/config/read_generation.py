@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from ..errors import ConfigError
 from . import detect
+from .generation import RouterConfig, StreamsConfig
 from .jsonfile import Fields
 from .merge import agree, merge
-from .model import ModelConfig, RouterConfig, StreamsConfig
+from .model import ModelConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -35,7 +36,7 @@ def read_streams(top: Fields, tensors: Shapes, width: int) -> StreamsConfig:
         return StreamsConfig(**{"dual": False, **seen})
     keys = {"pixel_depth": "dual_stream_num_layers", "pixel_heads": "dual_stream_num_heads",
             "pixel_mlp_width": "dual_stream_mlp_ratio"}  # fmt: skip
-    ratio = top.number("dual_stream_mlp_ratio", None if "pixel_mlp_width" in seen else 4.0)
+    ratio = top.number("dual_stream_mlp_ratio", None if "pixel_mlp_width" in seen else 4.0, most=1024)
     given = {"dual": True, "pixel_depth": top.whole(keys["pixel_depth"]), "pixel_heads": top.whole(keys["pixel_heads"]),
              "pixel_mlp_width": None if ratio is None else int(width * ratio)}  # fmt: skip
     return merge(StreamsConfig, top.where, keys, given, seen, None, checked=("pixel_depth",))

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from . import known
 from .jsonfile import Fields, shown
 from .merge import agree, merge, numbers
-from .model import LanguageConfig, VisionConfig
+from .understanding import LanguageConfig, VisionConfig
 
 LANGUAGE_KEYS = {
     "vocab_size": "vocab_size", "width": "hidden_size", "depth": "num_hidden_layers", "heads": "num_attention_heads",

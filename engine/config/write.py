@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from .detect import ratio
-from .model import ModelConfig, SamplerConfig
+from .generation import SamplerConfig
+from .model import ModelConfig
 from .read_dit import DIT_KEYS
 from .read_understanding import LANGUAGE_KEYS, VISION_KEYS
 

@@ -147,6 +147,9 @@ REFUSED = {
     "no factor": (TOP, "unilip_factor", 0, "unilip_factor=0"),
     "factor not a number": (TOP, "unilip_factor", float("nan"), "unilip_factor=nan"),
     "factor without end": (TOP, "unilip_factor", 10**400, "unilip_factor=1000"),
+    "ratio without end": (TOP, "dual_stream_mlp_ratio", 1e308, "dual_stream_mlp_ratio=1e.308 .* at most 1024"),
+    "dit ratio without end": (DIT, "mlp_ratio", 1e308, "mlp_ratio=1e.308"),
+    "dit ratio of nothing": (DIT, "mlp_ratio", 1e-9, "mlp_ratio=1e-09"),
     "temperature below zero": (TOP, "routing_temperature", -1.0, "routing_temperature=-1.0"),
     "part is a list": (TOP, "text_config", [1], "text_config: is \\[1\\], not an object"),
     "path is a number": (TOP, "dit_path", 3, "dit_path=3 must be text"),
@@ -287,7 +290,27 @@ def test_mutated_files_are_read_or_refused(case):
     """Seeded fuzz: any value anywhere in any file gives a model or a one-line SparError."""
     held = case("spar-tiny")
     rng = random.Random(5)
-    values = [None, True, 0, -1, 1, 3, 2**70, 0.5, float("nan"), float("-inf"), "", "x", [], [[]], [3, 3], {}, {"a": 1}]
+    values = [
+        None,
+        True,
+        0,
+        -1,
+        1,
+        3,
+        2**70,
+        0.5,
+        1e308,
+        1e-300,
+        float("nan"),
+        float("-inf"),
+        "",
+        "x",
+        [],
+        [[]],
+        [3, 3],
+        {},
+        {"a": 1},
+    ]
     files = {name: (held.directory / name).read_text() for name in (TOP, DIT, VAE, SCHEDULER, CHAT)}
     read, messages = 0, []
     for _ in range(600):
