@@ -13,6 +13,7 @@ import numpy as np
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from .dtypes import STORAGE
+from .safetensors import TensorInfo
 from .schema import component_of
 
 COMPONENTS = ("vision", "language", "lm_head", "condition", "context", "modulation", "dit", "streams", "decoder")
@@ -62,6 +63,11 @@ class Weights:
     def f32(self, name: str) -> np.ndarray:
         """New float32 array of the parameter's shape."""
         raise NotImplementedError
+
+    def place(self, name: str) -> tuple[Path, TensorInfo] | None:
+        """The file that holds a parameter and where in it; None when it is made in memory, or joined from several."""
+        self.info(name)
+        return None
 
     def sha256(self, names: Iterable[str] | None = None) -> str:
         """Hex digest of names, types, shapes and bytes of the given parameters (all by default), in any order."""

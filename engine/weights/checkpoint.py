@@ -65,7 +65,6 @@ class Checkpoint(Weights):
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def place(self, name: str) -> tuple[Path, TensorInfo] | None:
-        """The file that holds a parameter, and where in it; None when it is joined from several tensors."""
         self.info(name)
         pieces = self._sources[name]
         return (pieces[0][0].path, pieces[0][0].tensors[pieces[0][1]]) if len(pieces) == 1 else None

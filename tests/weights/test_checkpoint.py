@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import ml_dtypes
@@ -290,6 +292,38 @@ def test_damaged_values_are_found_when_asked(tiny, rewrite):
     rewrite(tiny, change)
     with pytest.raises(CheckpointError, match=r"`model.latent_queries`, `model.projector.weight` hold NaN or infinity"):
         Checkpoint.open(tiny).verify_finite()
+
+
+def test_place_in_the_file(tiny, rewrite):
+    checkpoint = Checkpoint.open(tiny)
+    path, info = checkpoint.place(PROJECTOR)
+    stored = path.read_bytes()[info.begin : info.end]
+    assert path == tiny / "model.safetensors"
+    assert stored == checkpoint.raw(PROJECTOR).tobytes()
+    rewrite(tiny, to_stock)
+    assert Checkpoint.open(tiny).place("model.vision_tower.encoder.layers.0.attn.qkv.weight") is None
+    assert RandomWeights(preset("spar-tiny-random")).place(PROJECTOR) is None
+
+
+def test_digest_of_some_parameters(tiny, rewrite):
+    checkpoint = Checkpoint.open(tiny)
+    names = checkpoint.names("condition")
+    digest, others = checkpoint.sha256(names), checkpoint.sha256(checkpoint.names("dit"))
+    assert digest == checkpoint.sha256(reversed(names)) != others
+
+    def change(tensors: dict) -> None:
+        tensors[PROJECTOR][1][0, 0] += 1
+
+    rewrite(tiny, change)
+    again = Checkpoint.open(tiny)
+    assert again.sha256(names) != digest
+    assert again.sha256(again.names("dit")) == others
+
+
+def test_reading_needs_no_framework():
+    code = ("import sys; import spar_engine.weights; "
+            "assert not {'torch', 'onnxruntime', 'tokenizers', 'PIL', 'safetensors'} & set(sys.modules)")  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_unknown_parameter(tiny):
