@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..config import ModelConfig
+from ..errors import InputError
 from .connector import caption
 from .decoder import Decoder
 from .dit import Dit
@@ -63,6 +64,9 @@ class Spar(nn.Module):
         """x [batch, at least tokens, hidden] with the rows of image tokens replaced by `features`, in order."""
         rows = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         rows[:, : input_ids.shape[1]] = input_ids == self.config.image_token_id
+        given, wanted = features.shape[:-1].numel(), int(rows.sum())
+        if given != wanted:
+            raise InputError(f"prompt: {wanted} image tokens, but features have {given} rows; give one row each")
         return x.masked_scatter(rows.unsqueeze(-1), features.to(x.dtype))
 
     def with_queries(self, embeds: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.compiler import is_exporting
 
 from ..config import VisionConfig
+from ..errors import InputError
 from ..ops.torch_ops import wide
 from .layers import join_heads
 from .tap import tap
@@ -110,6 +112,18 @@ def pixel_shuffle(x: torch.Tensor) -> torch.Tensor:
     return cells.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
+def check_sides(pixels: torch.Tensor, cell: int) -> None:
+    """InputError unless both sides are multiples of `cell`. A traced graph cannot check; its caller does."""
+    for axis, size in () if is_exporting() else zip(("height", "width"), pixels.shape[-2:], strict=True):
+        if size % cell or size == 0:
+            low = size // cell * cell
+            nearest = f"{low} and {low + cell}" if low else f"{cell}"
+            raise InputError(f"vision: {axis}={size} is not a multiple of {cell}; nearest: {nearest}")
+
+
 def visual_tokens(tower: VisionTower, project: nn.Sequential, pixels: torch.Tensor) -> torch.Tensor:
-    """Pictures [tiles, 3, height, width], sides multiples of two patches -> tokens [tiles, tokens, hidden]."""
+    """Pictures [tiles, 3, height, width] -> tokens [tiles, tokens, hidden].
+
+    A side that is not a multiple of two patches: InputError."""
+    check_sides(pixels, 2 * tower.embeddings.patch_embedding.stride[0])
     return tap("features", project(tap("pixel_shuffled", pixel_shuffle(tower(pixels)))))
