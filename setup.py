@@ -47,13 +47,16 @@ def find_compiler() -> str:
     name = asked or next((name for name in ("g++", "c++", "clang++") if shutil.which(name)), None)
     if name is None:
         stop(f"there is no C++ compiler; {remedy}")
-    macros = dict(re.findall(r"#define (\w+) (.*)", output_of(*name.split(), "-dM", "-E", "-x", "c++", "/dev/null")))
+    path = shutil.which(name)
+    if path is None:
+        stop(f"CXX={name} is not a program; {remedy}")
+    macros = dict(re.findall(r"#define (\w+) (.*)", output_of(path, "-dM", "-E", "-x", "c++", "/dev/null")))
     for macro, kind, least in (("__clang_major__", "clang", LEAST_CLANG), ("__GNUC__", "gcc", LEAST_GCC)):
         if macro in macros:
             if int(macros[macro]) < least:
                 stop(f"{name} is {kind} {macros[macro]}, but C++20 kernels need {kind} {least}; {remedy}")
-            return name
-    return stop(f"CXX={name} is not a gcc or clang C++ compiler; {remedy}")
+            return str(Path(path).absolute())
+    return stop(f"{name} is not a gcc or clang C++ compiler; {remedy}")
 
 
 def find_cmake() -> str:
@@ -106,7 +109,9 @@ class CMakeBuild(build_ext):
         folder = ROOT / "build" / f"cmake-{sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag}"
         jobs = self.parallel or int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", 2))
         with only_one(folder):
-            self.use_generator(folder, generator[1])
+            self.start_again_unless_same(
+                folder, CMAKE_GENERATOR=generator[1], CMAKE_CXX_COMPILER=compiler, CMAKE_HOME_DIRECTORY=ROOT
+            )
             configure = [cmake, "-S", ROOT, "-B", folder, *generator, f"-DCMAKE_CXX_COMPILER={compiler}",
                          f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11_folder()}",
                          "-DSPAR_PYTHON=ON", "-Wno-dev", "--log-level=WARNING"]  # fmt: skip
@@ -124,24 +129,33 @@ class CMakeBuild(build_ext):
             stop(f"`{' '.join(map(str, command))}` failed, see above")
 
     @staticmethod
-    def use_generator(folder: Path, generator: str) -> None:
-        """CMake refuses to change the generator or the compiler of a folder; such a folder starts again."""
+    def start_again_unless_same(folder: Path, **settings) -> None:
+        """CMake cannot change these settings of a folder; when one differs, the folder starts again."""
         cache = folder / "CMakeCache.txt"
-        if cache.exists() and f"CMAKE_GENERATOR:INTERNAL={generator}\n" not in cache.read_text():
+        if not cache.exists():
+            return
+        lines = cache.read_text()
+        if not all(
+            re.search(f"^{name}:[A-Z]+={re.escape(str(value))}$", lines, re.M) for name, value in settings.items()
+        ):
             cache.unlink()
             shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
 
 
 class NativeFirst(build):
-    """A missing compiler is reported before anything is copied."""
+    """A missing compiler is reported before anything is copied, and files of an earlier build do not stay behind."""
 
     sub_commands = sorted(build.sub_commands, key=lambda command: command[0] != "build_ext")
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 setup(
     packages=sorted(packages()),
     package_dir=packages(),
-    package_data={"spar_engine": ["py.typed", "assets/**/*"], "spar_engine.config": ["presets/*.json"]},
+    package_data={"": ["*.json"], "spar_engine": ["py.typed", "assets/**/*"], "spar_engine.config": ["presets/*.json"]},
     ext_modules=[Extension("spar_engine._native", sources=[])],
     cmdclass={"build": NativeFirst, "build_ext": CMakeBuild},
 )

@@ -1,0 +1,84 @@
+# Every target sets up what it needs in $(VENV): Python 3.11 or later and g++ 11 or later are enough to start.
+PYTHON ?= python3
+VENV ?= .venv
+# Asked for first and exactly so: other requests for torch can pull in gigabytes of GPU libraries.
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+
+RUN := $(VENV)/bin
+PIP := $(RUN)/python -m pip --disable-pip-version-check install
+NATIVE := CMakeLists.txt setup.py $(shell find csrc -name '*.cpp' -o -name '*.h')
+say = @echo "make: $(1)"
+
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format bench build sanitize clean
+
+help:
+	@echo "make demo      all five tasks on real prompts and pictures; results in demo/"
+	@echo "make test      lint, then every test, with line coverage"
+	@echo "make lint      ruff"
+	@echo "make format    ruff, changing files"
+	@echo "make bench     the three-minute subset of the benchmarks; refreshes docs/performance.md"
+	@echo "make build     the wheel, in dist/"
+	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
+	@echo "make setup     only the environment, in $(VENV)/"
+	@echo "make clean     removes what was built, but not $(VENV)/"
+
+# What cannot be set up here is said before anything is fetched.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is missing or older than 3.11; make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $${CXX:-g++} >/dev/null || \
+	  { echo "make: there is no C++ compiler; install g++ 11 or later (apt install g++) or set CXX"; exit 1; }
+	$(call say,creating $(VENV))
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	$(call say,fetching $(TORCH) (some minutes on a slow line))
+	@$(PIP) "$(TORCH)"
+	@touch $@
+
+$(VENV)/.packages: pyproject.toml setup.py $(VENV)/.torch
+	$(call say,fetching the other packages (about a minute))
+	@$(RUN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" > $(VENV)/build-requires.txt
+	@$(PIP) -q -r $(VENV)/build-requires.txt
+	$(call say,installing this checkout; building the native kernels (about a minute))
+	@PATH="$(CURDIR)/$(RUN):$$PATH" $(PIP) -q --no-build-isolation -e ".[dev]"
+	@touch $@
+
+$(VENV)/.native: $(NATIVE) $(VENV)/.packages
+	$(call say,building the native kernels)
+	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python setup.py -q build_ext --inplace --parallel $(JOBS) >$(VENV)/native.log 2>&1 || \
+	  { cat $(VENV)/native.log; exit 1; }
+	@touch $@
+
+setup: $(VENV)/.native
+
+demo: setup
+	@$(RUN)/python -m spar_engine.demo
+
+test: setup lint
+	@$(RUN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.packages
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check --quiet . || { echo "make: the files above are not formatted; make format"; exit 1; }
+
+format: $(VENV)/.packages
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+bench: setup
+	@$(RUN)/spar-bench refresh
+
+build: setup
+	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python -m build --wheel --no-isolation --outdir dist .
+
+sanitize: setup
+	@for kind in address,undefined thread; do \
+	  PATH="$(CURDIR)/$(RUN):$$PATH" csrc/tests/sanitize "$$kind" || exit 1; \
+	done
+
+clean:
+	rm -rf build dist *.egg-info engine/_native*.so $(VENV)/.native .coverage .pytest_cache .ruff_cache
