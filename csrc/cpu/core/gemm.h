@@ -1,0 +1,80 @@
+// Matrix product with packed weights: out = epilogue(A x W), A [m, k] row-major, W [k, n] packed.
+//
+// Packed weights: panels of 32 columns; inside a panel one row of 128 bytes for every `per_lane` values of k:
+//
+//   f32   [panel][k    ][32 columns]        one value of k in a 32-bit lane
+//   bf16  [panel][k / 2][32 columns][2]     two
+//   s8    [panel][k / 4][32 columns][4]     four
+//
+// Columns beyond n and values of k beyond the real ones are zero. The same bytes serve every instruction set: two
+// 64-byte vectors or four 32-byte ones a row, and 16 rows of 64 bytes, 128 apart, are one AMX tile.
+//
+// Sums are taken in float32 (int32 for s8) in the order of k, whatever the split into tasks.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace spar::cpu {
+
+constexpr int64_t kPanel = 32;                 // columns of a panel
+constexpr int64_t kRowBytes = kPanel * 4;      // bytes of a packed row
+
+struct PackedLinear {
+  const char* data = nullptr;
+  Type type = Type::f32;          // f32, bf16 or s8
+  int64_t n = 0, k = 0;           // real columns; k as stored: a multiple of per_lane(type)
+  const float* bias = nullptr;    // [n]
+  const float* scale = nullptr;   // [n], s8 only: value of one unit of column n
+  const int32_t* sums = nullptr;  // [n], s8 only: sum of the column, to undo the 128 added to activations
+  int64_t stride = 0;             // bytes from one panel to the next; 0: they follow each other
+
+  SPAR_INLINE int64_t panels() const { return ceil_div(n, kPanel); }
+  SPAR_INLINE int64_t steps() const { return k / per_lane(type); }
+  SPAR_INLINE const char* panel(int64_t index) const { return data + index * (stride ? stride : steps() * kRowBytes); }
+};
+
+// A convolution as a product: row m of A is made of `taps` pieces, each the channels of one neighbour of pixel m.
+struct Taps {
+  int64_t height, width;      // of the picture; rows of A count pixels, pictures one after another
+  int64_t channels;           // k = taps * channels
+  int count;
+  int8_t dy[9], dx[9];
+  const void* zeros;          // `channels` zeros, for neighbours outside
+};
+
+enum class Act : uint8_t { none, silu, gelu_erf, gelu_tanh, glu_silu };
+
+// out[row(m), n] = (act(acc + bias) * gate + residual). With glu_silu each panel holds 16 gates, then 16 values, and
+// gives 16 columns silu(gate) * value.
+struct Epilogue {
+  Act act = Act::none;
+  const float* gate = nullptr;    // [groups, n]; row m uses group m / gate_rows
+  int64_t gate_rows = 0;          // 0: one group
+  int64_t gate_stride = 0;
+  View residual;                  // f32, indexed like out; null: none
+  View out;
+  int64_t first_row = 0;          // row m is row m - first_row of out: for tasks with a buffer of their own
+  // Rows of out. width 0: row m. Else a picture twice as large: pixel (y, x) goes to (2y + phase_y, 2x + phase_x).
+  int64_t phase_height = 0, phase_width = 0;
+  int phase_y = 0, phase_x = 0;
+};
+
+struct Gemm {
+  View a;                          // row m; its type is f32, bf16, or u8 for s8 weights
+  const Taps* taps = nullptr;      // null: plain rows
+  const float* a_scale = nullptr;  // [m], u8 only: value of one unit of row m
+  const PackedLinear* w = nullptr;
+  int64_t m = 0;
+  Epilogue end;
+};
+
+// Rows of a task at most, and the scratch it needs.
+constexpr int64_t kTaskRows = 288;
+constexpr int64_t kGemmScratch = kTaskRows * 64 * 4 + 4096;  // bytes
+
+// Rows first_row.. and panels first_panel.. of the result; at most kTaskRows rows.
+using GemmTask = void(const Gemm&, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch);
+
+}  // namespace spar::cpu

@@ -1,0 +1,255 @@
+// The product on vector registers: 6 rows x 4 vectors of sums (AVX-512; AVX2 has half the registers and takes 2 vectors).
+#pragma once
+
+#include "core/epilogue.h"
+
+namespace spar::cpu::ENGINE_ISA {
+
+// One 32-bit lane of A against a vector of packed W: c + a . b over the values in the lane.
+template <class T>
+struct Dot;
+
+#if defined(__AVX512F__)
+
+constexpr int kTileVectors = 4, kTileRows = 6;
+using Raw = __m512i;
+inline Raw load_raw(const char* p) { return _mm512_loadu_si512(p); }
+inline Raw broadcast(const void* p) {
+  int32_t lane;
+  std::memcpy(&lane, p, 4);
+  return _mm512_set1_epi32(lane);
+}
+inline __m512 as_f32(Raw x) { return _mm512_castsi512_ps(x); }
+
+template <>
+struct Dot<float> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) {
+    return _mm512_castps_si512(_mm512_fmadd_ps(as_f32(a), as_f32(b), as_f32(c)));
+  }
+};
+template <>
+struct Dot<bf16> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) {
+#if defined(__AVX512BF16__)
+    return _mm512_castps_si512(_mm512_dpbf16_ps(as_f32(c), (__m512bh)a, (__m512bh)b));
+#else
+    const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    const __m512 even =
+        _mm512_fmadd_ps(as_f32(_mm512_slli_epi32(a, 16)), as_f32(_mm512_slli_epi32(b, 16)), as_f32(c));
+    return _mm512_castps_si512(
+        _mm512_fmadd_ps(as_f32(_mm512_and_si512(a, high)), as_f32(_mm512_and_si512(b, high)), even));
+#endif
+  }
+};
+template <>
+struct Dot<uint8_t> {
+  using Acc = int32_t;
+  static Raw step(Raw a, Raw b, Raw c) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(c, a, b);
+#else
+    const __m512i low = _mm512_set1_epi16(0xff);
+    const __m512i even =
+        _mm512_madd_epi16(_mm512_and_si512(a, low), _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(a, 8), _mm512_srai_epi16(b, 8));
+    return _mm512_add_epi32(c, _mm512_add_epi32(even, odd));
+#endif
+  }
+};
+inline void store_raw(void* p, Raw x) { _mm512_storeu_si512(p, x); }
+inline Raw zero_raw() { return _mm512_setzero_si512(); }
+
+#elif defined(__AVX2__)
+
+constexpr int kTileVectors = 2, kTileRows = 6;
+using Raw = __m256i;
+inline Raw load_raw(const char* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Raw broadcast(const void* p) {
+  int32_t lane;
+  std::memcpy(&lane, p, 4);
+  return _mm256_set1_epi32(lane);
+}
+inline __m256 as_f32(Raw x) { return _mm256_castsi256_ps(x); }
+
+template <>
+struct Dot<float> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) {
+    return _mm256_castps_si256(_mm256_fmadd_ps(as_f32(a), as_f32(b), as_f32(c)));
+  }
+};
+template <>
+struct Dot<bf16> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) {
+    const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    const __m256 even =
+        _mm256_fmadd_ps(as_f32(_mm256_slli_epi32(a, 16)), as_f32(_mm256_slli_epi32(b, 16)), as_f32(c));
+    return _mm256_castps_si256(
+        _mm256_fmadd_ps(as_f32(_mm256_and_si256(a, high)), as_f32(_mm256_and_si256(b, high)), even));
+  }
+};
+template <>
+struct Dot<uint8_t> {
+  using Acc = int32_t;
+  static Raw step(Raw a, Raw b, Raw c) {
+    const __m256i low = _mm256_set1_epi16(0xff);
+    const __m256i even =
+        _mm256_madd_epi16(_mm256_and_si256(a, low), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
+    return _mm256_add_epi32(c, _mm256_add_epi32(even, odd));
+  }
+};
+inline void store_raw(void* p, Raw x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+inline Raw zero_raw() { return _mm256_setzero_si256(); }
+
+#else
+
+constexpr int kTileVectors = 8, kTileRows = 2;
+using Raw = int32_t;
+inline Raw load_raw(const char* p) {
+  int32_t lane;
+  std::memcpy(&lane, p, 4);
+  return lane;
+}
+inline Raw broadcast(const void* p) { return load_raw(static_cast<const char*>(p)); }
+inline float as_f32(Raw x) { return __builtin_bit_cast(float, x); }
+
+template <>
+struct Dot<float> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) { return __builtin_bit_cast(Raw, as_f32(a) * as_f32(b) + as_f32(c)); }
+};
+template <>
+struct Dot<bf16> {
+  using Acc = float;
+  static Raw step(Raw a, Raw b, Raw c) {
+    const auto low = [](Raw x) { return as_f32(static_cast<Raw>(static_cast<uint32_t>(x) << 16)); };
+    const auto high = [](Raw x) { return as_f32(static_cast<Raw>(static_cast<uint32_t>(x) & 0xffff0000u)); };
+    return __builtin_bit_cast(Raw, high(a) * high(b) + (low(a) * low(b) + as_f32(c)));
+  }
+};
+template <>
+struct Dot<uint8_t> {
+  using Acc = int32_t;
+  static Raw step(Raw a, Raw b, Raw c) {
+    for (int i = 0; i < 32; i += 8)
+      c += static_cast<int32_t>((static_cast<uint32_t>(a) >> i) & 255u) *
+           static_cast<int8_t>((static_cast<uint32_t>(b) >> i) & 255u);
+    return c;
+  }
+};
+inline void store_raw(void* p, Raw x) { std::memcpy(p, &x, 4); }
+inline Raw zero_raw() { return 0; }
+
+#endif
+
+constexpr int kTileColumns = kTileVectors * kLanes;
+constexpr int kStripe = kTileColumns > kPanel ? kTileColumns : static_cast<int>(kPanel);  // columns finished together
+constexpr int64_t kStepsInL1 = 128;  // rows of a packed panel kept in the first-level cache while rows of A pass
+
+// sums[rows][vectors] (+)= A x W for `steps` lanes of k. `a`: one pointer a row; `b`: one a vector, 128 bytes a step.
+template <class T, int rows, int vectors>
+void tile(const char* const* a, const char* const* b, int64_t steps, void* sums, int64_t stride_bytes, bool first) {
+  // Every loop over registers is unrolled early, else the compiler keeps the sums in memory.
+  Raw acc[rows][vectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v)
+      acc[r][v] = first ? zero_raw() : load_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4));
+  const char* from[rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) from[r] = a[r];
+  const char* weights[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) weights[v] = b[v];
+  for (int64_t s = 0; s < steps; ++s) {
+    Raw w[vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) w[v] = load_raw(weights[v] + s * kRowBytes);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      const Raw x = broadcast(from[r] + s * 4);
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Dot<T>::step(x, w[v], acc[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v)
+      store_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4), acc[r][v]);
+}
+
+using TileFn = void(const char* const*, const char* const*, int64_t, void*, int64_t, bool);
+
+template <class T, int vectors>
+inline TileFn* tile_of(int64_t rows) {
+  if constexpr (kTileRows == 6) {
+    constexpr TileFn* all[] = {tile<T, 1, vectors>, tile<T, 2, vectors>, tile<T, 3, vectors>,
+                               tile<T, 4, vectors>, tile<T, 5, vectors>, tile<T, 6, vectors>};
+    return all[rows - 1];
+  } else {
+    constexpr TileFn* all[] = {tile<T, 1, vectors>, tile<T, 2, vectors>};
+    return all[rows - 1];
+  }
+}
+
+// Where the pieces of rows of A start: `row(m, tap)`.
+template <class T>
+struct Source {
+  const Gemm& g;
+  const char* at(int64_t m, int tap) const {
+    if (!g.taps) return reinterpret_cast<const char*>(g.a.row<T>(m));
+    const Taps& t = *g.taps;
+    const int64_t x = m % t.width + t.dx[tap], y = m / t.width % t.height + t.dy[tap];
+    if (x < 0 || x >= t.width || y < 0 || y >= t.height) return static_cast<const char*>(t.zeros);
+    return reinterpret_cast<const char*>(g.a.row<T>(m + t.dy[tap] * t.width + t.dx[tap]));
+  }
+};
+
+template <class T>
+void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch) {
+  using Acc = typename Dot<T>::Acc;
+  constexpr int64_t lane = 4 / sizeof(T);
+  const PackedLinear& w = *g.w;
+  const Source<T> source{g};
+  const int taps = g.taps ? g.taps->count : 1;
+  const int64_t piece = (g.taps ? g.taps->channels : w.k) / lane;  // lanes of k in one tap
+  Acc* sums = reinterpret_cast<Acc*>(scratch);
+  const int64_t last_column = (first_panel + panels) * kPanel;
+  for (int64_t column = first_panel * kPanel; column < last_column; column += kStripe) {
+    const int64_t width = last_column - column < kStripe ? last_column - column : kStripe;
+    for (int tap = 0; tap < taps; ++tap)
+      for (int64_t s = 0; s < piece; s += kStepsInL1) {
+        const int64_t steps = piece - s < kStepsInL1 ? piece - s : kStepsInL1;
+        const char* b[kStripe / kLanes];
+        for (int64_t c = 0; c < width; c += kLanes)
+          b[c / kLanes] = w.panel((column + c) / kPanel) + (tap * piece + s) * kRowBytes + c % kPanel * 4;
+        const bool first = tap == 0 && s == 0, last = tap + 1 == taps && s + steps == piece;
+        for (int64_t r = 0; r < rows; r += kTileRows) {
+          const int64_t count = rows - r < kTileRows ? rows - r : kTileRows;
+          const char* a[kTileRows];
+          for (int64_t i = 0; i < count; ++i) a[i] = source.at(first_row + r + i, tap) + s * 4;
+          Acc* to = sums + r * kStripe;
+          for (int64_t c = 0; c < width; c += kTileColumns) {
+            const bool narrow = width - c < kTileColumns;  // a last single panel
+            (narrow ? tile_of<T, kTileVectors / 2>(count) : tile_of<T, kTileVectors>(count))(
+                a, b + c / kLanes, steps, to + c, kStripe * 4, first);
+          }
+          if (last) finish(g, to, kStripe, first_row + r, count, column, width);
+        }
+      }
+  }
+}
+
+inline void gemm(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch) {
+  if (g.w->type == Type::f32) return gemm_rows<float>(g, first_row, rows, first_panel, panels, scratch);
+  if (g.w->type == Type::bf16) return gemm_rows<bf16>(g, first_row, rows, first_panel, panels, scratch);
+  gemm_rows<uint8_t>(g, first_row, rows, first_panel, panels, scratch);
+}
+
+}  // namespace spar::cpu::ENGINE_ISA

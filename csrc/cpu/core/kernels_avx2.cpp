@@ -1,0 +1,2 @@
+#define ENGINE_ISA avx2
+#include "core/table.h"

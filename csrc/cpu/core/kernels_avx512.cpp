@@ -1,0 +1,2 @@
+#define ENGINE_ISA avx512
+#include "core/table.h"

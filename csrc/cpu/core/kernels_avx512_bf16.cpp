@@ -1,0 +1,2 @@
+#define ENGINE_ISA avx512_bf16
+#include "core/table.h"

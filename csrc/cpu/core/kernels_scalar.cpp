@@ -1,0 +1,2 @@
+#define ENGINE_ISA scalar
+#include "core/table.h"

@@ -1,0 +1,157 @@
+#include "core/pool.h"
+
+#include <string>
+
+#include "engine/error.h"
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace spar::cpu {
+namespace {
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+// Waits until `value` differs from `old`: a short spin that lets others run, then sleep.
+void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+  for (int i = 0; i < 200; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    relax();
+  }
+  for (int i = 0; i < 20; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    std::this_thread::yield();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+void bind_to_processor(std::thread& thread, int index) {
+#if defined(__linux__)
+  cpu_set_t allowed, one;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) == 0) return;
+  index %= CPU_COUNT(&allowed);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || index-- != 0) continue;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
+    return;
+  }
+#else
+  (void)thread, (void)index;
+#endif
+}
+
+}  // namespace
+
+Pool::Pool(int threads, bool pin) : threads_(threads) {
+  if (threads < 1 || threads > 1024)
+    throw InputError("threads=" + std::to_string(threads) + " must be from 1 to 1024");
+  jobs_ = std::make_unique<Job[]>(static_cast<size_t>(threads));
+  for (int worker = 1; worker < threads; ++worker) {
+    workers_.emplace_back([this, worker] { work(worker); });
+    if (pin) bind_to_processor(workers_.back(), worker);
+  }
+}
+
+Pool::~Pool() {
+  stop_.store(true);
+  epoch_.fetch_add(1);
+  epoch_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+Pool::Seat::Seat(Pool& pool) : pool_(pool), job_(-1) {
+  std::unique_lock lock(pool.seats_);
+  const auto find = [&] {
+    for (int job = 0; job < pool.threads_; ++job)
+      if (!pool.jobs_[job].taken) return job_ = job, true;
+    return false;
+  };
+  pool.freed_.wait(lock, find);
+  pool.jobs_[job_].taken = true;
+  pool.running_.fetch_add(1);
+}
+
+Pool::Seat::~Seat() {
+  pool_.running_.fetch_sub(1);
+  {
+    std::lock_guard lock(pool_.seats_);
+    pool_.jobs_[job_].taken = false;
+  }
+  pool_.freed_.notify_one();
+}
+
+void Pool::run(int index, int64_t count, Call call, const void* context) {
+  if (threads_ == 1 || count == 1) {
+    for (int64_t i = 0; i < count; ++i) call(context, i, 0);
+    return;
+  }
+  Job& job = jobs_[index];
+  job.count = count;
+  job.call = call;
+  job.context = context;
+  job.next.store(0, std::memory_order_relaxed);
+  job.state.store(kOpen, std::memory_order_release);
+  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
+  for (int64_t i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < count;) call(context, i, 0);
+  uint32_t state = job.state.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+  while (state != 0) {
+    wait_for_change(job.state, state);
+    state = job.state.load(std::memory_order_acquire);
+  }
+}
+
+// Joins one open job, if a seat is free. Whether it did any work.
+bool Pool::help(int worker) {
+  bool helped = false;
+  for (int index = 0; index < threads_; ++index) {
+    Job& job = jobs_[index];
+    uint32_t state = job.state.load(std::memory_order_relaxed);
+    if (!(state & kOpen)) continue;
+    if (running_.fetch_add(1) >= threads_) {
+      running_.fetch_sub(1);
+      return helped;
+    }
+    bool inside = false;
+    while ((state & kOpen) && !(inside = job.state.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)))
+      ;
+    if (inside) {
+      while (running_.load(std::memory_order_relaxed) <= threads_) {
+        const int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= job.count) break;
+        job.call(job.context, i, worker);
+        helped = true;
+      }
+      if (job.state.fetch_sub(1, std::memory_order_acq_rel) == 1) job.state.notify_all();
+    }
+    running_.fetch_sub(1);
+  }
+  return helped;
+}
+
+void Pool::work(int worker) {
+  uint32_t seen = epoch_.load(std::memory_order_acquire);
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (help(worker)) continue;
+    for (int i = 0; i < 200 && epoch_.load(std::memory_order_acquire) == seen; ++i) relax();
+    for (int i = 0; i < 20 && epoch_.load(std::memory_order_acquire) == seen; ++i) std::this_thread::yield();
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    epoch_.wait(seen, std::memory_order_seq_cst);
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+    seen = epoch_.load(std::memory_order_acquire);
+  }
+}
+
+}  // namespace spar::cpu

@@ -1,0 +1,36 @@
+// Contracts of the kernels that work on rows: norms and int8 quantisation.
+#pragma once
+
+#include "core/types.h"
+
+namespace spar::cpu {
+
+// out = normed(x) * weight + bias, optionally * (1 + scale) + shift, optionally + residual, optionally ReLU.
+//   layer norm   (x - mean) / sqrt(mean((x - mean)^2) + eps)
+//   RMS norm     x / sqrt(mean(x^2) + eps)
+struct Norm {
+  View in;                        // f32 [rows, width]
+  View out;                       // f32, bf16 or u8 [rows, width]; may be `in` when f32
+  float* out_scale = nullptr;     // u8: value of one unit of each row
+  int64_t width = 0;
+  float eps = 0.0f;
+  bool centred = true;            // layer norm, else RMS
+  bool relu = false;
+  const float* weight = nullptr;  // [width]; null: ones
+  const float* bias = nullptr;    // [width]; null: zeros
+  const float* shift = nullptr;   // [groups, width], with `scale`; row r uses group r / group_rows
+  const float* scale = nullptr;
+  int64_t group_rows = 0, group_stride = 0;  // group_rows 0: one group
+  View residual;                  // f32 [rows, width]
+};
+using NormRows = void(const Norm&, int64_t first, int64_t rows);
+
+// Rows of f32 or bf16 as unsigned 8-bit numbers around 128; out_scale is the largest magnitude over 127.
+struct Quantize {
+  View in, out;
+  float* out_scale = nullptr;
+  int64_t width = 0;
+};
+using QuantizeRows = void(const Quantize&, int64_t first, int64_t rows);
+
+}  // namespace spar::cpu

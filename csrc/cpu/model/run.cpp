@@ -1,0 +1,124 @@
+#include "model/run.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace spar::cpu {
+namespace {
+
+constexpr int64_t kGrain = 16;  // rows of a task of norms and conversions
+
+float value_at(const View& rows, int64_t r, int64_t c) {
+  return rows.type == Type::f32 ? rows.row<float>(r)[c] : to_f32(rows.row<bf16>(r)[c]);
+}
+
+}  // namespace
+
+float* Outputs::make(const std::string& name, Shape shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  Output& output = arrays[name];
+  output.data.reset(new float[static_cast<size_t>(std::max<int64_t>(count, 1))]);
+  output.shape = std::move(shape);
+  return output.data.get();
+}
+
+void Run::tap(const std::string& name, const View& rows, int64_t width, Shape shape) const {
+  if (!taps_ || taps_->arrays.count(name)) return;  // an output is not taken twice
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  float* to = taps_->make(name, std::move(shape));
+  for (int64_t r = 0; r < count / width; ++r)
+    for (int64_t c = 0; c < width; ++c) *to++ = value_at(rows, r, c);
+}
+
+void Run::tap_picture(const std::string& name, const View& rows, int64_t pictures, int64_t pixels, int64_t width,
+                      Shape shape) const {
+  if (!taps_ || taps_->arrays.count(name)) return;  // an output is not taken twice
+  float* to = taps_->make(name, std::move(shape));
+  for (int64_t p = 0; p < pictures; ++p)
+    for (int64_t c = 0; c < width; ++c)
+      for (int64_t i = 0; i < pixels; ++i) *to++ = value_at(rows, p * pixels + i, c);
+}
+
+void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps,
+                 const float* x_scale) {
+  Frame frame(arena);
+  Gemm g;
+  g.a = x;
+  g.taps = taps;
+  g.w = &w;
+  g.m = rows;
+  g.end = end;
+  g.a_scale = x_scale;
+  if (w.type == Type::bf16 && x.type == Type::f32) {
+    g.a = arena.matrix(Type::bf16, rows, w.k);
+    convert(x, g.a, rows, w.k);
+  }
+  if (w.type == Type::s8 && x.type != Type::u8) {
+    Quantize q;
+    q.in = x;
+    q.out = g.a = arena.matrix(Type::u8, rows, w.k);
+    q.width = w.k;
+    g.a_scale = q.out_scale = arena.take<float>(rows);
+    each_rows(rows, kGrain, [&](int64_t first, int64_t n, int) { kernels.quantize(q, first, n); });
+  }
+  product(kernels, seat, arena, g);
+}
+
+void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const View& out, Act act) {
+  Epilogue end;
+  end.act = act;
+  end.out = out;
+  linear(w, x, rows, end);
+}
+
+void Run::norm(const Norm& n, int64_t rows) {
+  each_rows(rows, kGrain, [&](int64_t first, int64_t count, int) { kernels.norm(n, first, count); });
+}
+
+void Run::norm_linear(const Norm& n, const PackedLinear& w, int64_t rows, const Epilogue& end) {
+  Frame frame(arena);
+  Norm normed = n;
+  if (w.type == Type::s8) {
+    normed.out = arena.matrix(Type::u8, rows, w.k);
+    normed.out_scale = arena.take<float>(rows);
+  } else {
+    normed.out = arena.matrix(w.type, rows, w.k);
+  }
+  norm(normed, rows);
+  linear(w, normed.out, rows, end, nullptr, normed.out_scale);
+}
+
+void Run::attention(const Attention& a) {
+  Frame frame(arena);
+  Attention task = a;
+  task.block = std::clamp<int64_t>((384 << 10) / (round_up(a.keys, 64) * 8) / 6 * 6, 6, 96);
+  const int64_t bytes = round_up(attention_scratch(task.block, a.keys), 64), blocks = ceil_div(a.tokens, task.block);
+  char* scratch = arena.take_bytes(static_cast<size_t>(bytes * seat.threads()));
+  each(blocks * a.heads, [&](int64_t index, int worker) {
+    const int64_t first = index % blocks * task.block;
+    kernels.attention(task, index / blocks, first, std::min(task.block, a.tokens - first), scratch + worker * bytes);
+  });
+}
+
+void Run::convert(const View& from, const View& to, int64_t rows, int64_t width) {
+  each_rows(rows, 4 * kGrain, [&](int64_t first, int64_t count, int) {
+    for (int64_t r = first; r < first + count; ++r) {
+      if (from.type == to.type) {
+        std::memcpy(to.row<char>(0) + r * to.stride * size_of(to.type),
+                    from.row<char>(0) + r * from.stride * size_of(from.type), static_cast<size_t>(width * size_of(to.type)));
+      } else if (to.type == Type::bf16) {
+        const float* x = from.row<float>(r);
+        bf16* y = to.row<bf16>(r);
+        for (int64_t c = 0; c < width; ++c) y[c] = to_bf16(x[c]);
+      } else {
+        const bf16* x = from.row<bf16>(r);
+        float* y = to.row<float>(r);
+        for (int64_t c = 0; c < width; ++c) y[c] = to_f32(x[c]);
+      }
+    }
+  });
+}
+
+}  // namespace spar::cpu

@@ -1,0 +1,176 @@
+"""The native CPU backend: our own kernels run every component, one call each, with the interpreter lock released."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..components import components
+from ..config import ModelConfig
+from ..errors import BackendError, MissingDependency
+
+PRECISIONS = ("fp32", "bf16", "int8")
+
+
+def _native() -> Any:
+    try:
+        from .. import _native
+    except ImportError as error:
+        raise MissingDependency(
+            f"backend='native' needs the compiled extension, which does not load ({error}); install with a C++ compiler"
+        ) from error
+    return _native
+
+
+def default_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class NativeBackend:
+    """Components in C++, each packed on its first run.
+
+    checkpoint  what `weights` opens, or random weights
+    precision   "fp32"; "bf16": weights and activations, with float32 sums and residual stream; "int8": as bf16, with
+                the large linears of tower, language model, connector and DiT in int8 (one scale a column, one a row)
+    threads     of all calls together; None: the processors that this process may use
+    isa         instruction set to use, a name of `isas()`; None: the best of this machine
+    pin         bind each worker thread to a processor
+    """
+
+    name = "native"
+
+    def __init__(
+        self,
+        checkpoint: Any,
+        *,
+        config: ModelConfig | None = None,
+        precision: str = "bf16",
+        threads: int | None = None,
+        isa: str | None = None,
+        pin: bool = False,
+    ):
+        if precision not in PRECISIONS:
+            raise BackendError(f"native: precision={precision!r} is unknown; it has {', '.join(PRECISIONS)}")
+        self.checkpoint = checkpoint
+        self.config = config or checkpoint.config
+        self.precision = precision
+        self._specs = components(self.config)
+        numbers, lists = describe(self.config)
+        options = {"precision": precision, "threads": threads or default_threads(), "pin": pin, "isa": isa or ""}
+        self._model = _native().NativeModel(numbers=numbers, lists=lists, **options)
+        self._lock = threading.RLock()
+
+    @property
+    def isa(self) -> str:
+        """Instruction set of the kernels in use."""
+        return self._opened().isa
+
+    @property
+    def threads(self) -> int:
+        return self._opened().threads
+
+    def load(self, component: str) -> None:
+        """Pack the weights of one component; nothing when it is loaded."""
+        model = self._opened()
+        with self._lock:
+            if not model.loaded(component):
+                self._pack(model, component)
+
+    def run(
+        self, component: str, inputs: dict[str, Any], taps: bool = False, cancel: Any | None = None
+    ) -> dict[str, Any]:
+        """Outputs of one component by name, float32; with `taps` also its inner tensors by their golden names.
+
+        cancel  a `Cancel`; once set, the run stops before its next block and raises Cancelled
+
+        `cross_keys`, `cross_values`, `keys` and `values` are kept packed: pass them on as they are, or make arrays of
+        them with numpy.asarray. A cache that is continued twice is copied for the second time.
+        """
+        model = self._opened()
+        if component not in self._specs:
+            raise BackendError(f"native: component {component!r} is unknown; it has {', '.join(self._specs)}")
+        spec = self._specs[component]
+        spec.check(inputs)
+        self.load(component)
+        kept = _native().KeptTensor
+        given = {
+            name: value if isinstance(value, kept) else np.ascontiguousarray(value) for name, value in inputs.items()
+        }
+        return model.run(component, given, taps, cancel)
+
+    def unload(self, component: str) -> None:
+        """Free one component; its next run packs it again."""
+        self._opened().unload(component)
+
+    def close(self) -> None:
+        self._model = None
+
+    def _opened(self) -> Any:
+        if self._model is None:
+            raise BackendError("native: the backend is closed; open another one")
+        return self._model
+
+    def _pack(self, model: Any, component: str) -> None:
+        tensors = {name: stored(self.checkpoint, name) for name in needed(self.checkpoint, component)}
+        # Panels are padded to 32 columns, and a block of few channels is mostly padding.
+        reserve = sum(16 * array.size for array, _ in tensors.values()) + (64 << 20)
+        model.load(component, tensors, reserve)
+
+
+def Cancel() -> Any:  # noqa: N802
+    """A flag for `NativeBackend.run`: `set()` from any thread stops the run that was given it."""
+    return _native().Cancel()
+
+
+def isas() -> list[str]:
+    """Instruction sets that the backend can run on this machine, best first."""
+    return _native().native_isas()
+
+
+def needed(checkpoint: Any, component: str) -> list[str]:
+    """Names of the parameters that a component is packed from."""
+    names = checkpoint.names(component)
+    if component == "dit":  # the values' bias is part of the output's (E14)
+        names += [name for name in checkpoint.names("context") if name.endswith(".attn2.to_v.bias")]
+    if not names:
+        raise BackendError(f"native: the weights at {checkpoint.directory} hold nothing of component {component!r}")
+    return names
+
+
+def stored(checkpoint: Any, name: str) -> tuple[np.ndarray, str]:
+    """A parameter as it is stored where the packer reads that type, else in float32."""
+    kind = checkpoint.info(name).dtype
+    if kind in ("F32", "BF16", "F16"):
+        return np.ascontiguousarray(checkpoint.raw(name)), kind
+    return checkpoint.f32(name), "F32"
+
+
+def describe(config: ModelConfig) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """The configuration as the native code reads it: numbers and lists of whole numbers, by part and field."""
+    v, t, s, d, x = config.vision, config.language, config.streams, config.dit, config.decoder
+    numbers = {
+        "vision.width": v.width, "vision.depth": v.depth, "vision.heads": v.heads, "vision.mlp_width": v.mlp_width,
+        "vision.grid": v.grid, "vision.patch_size": v.patch_size, "vision.eps": v.eps,
+        "language.width": t.width, "language.depth": t.depth, "language.heads": t.heads,
+        "language.kv_heads": t.kv_heads, "language.rope_theta": t.rope_theta, "language.eps": t.eps,
+        "connector_depth": config.connector_depth,
+        "router.picks": config.router.picks if config.router else 0,
+        "router.temperature": config.router.temperature if config.router else 1.0,
+        "streams.dual": s.dual, "streams.blocks": s.blocks, "streams.pixel_depth": s.pixel_depth,
+        "streams.pixel_heads": s.pixel_heads, "streams.pixel_mlp_width": s.pixel_mlp_width,
+        "dit.depth": d.depth, "dit.width": d.width, "dit.heads": d.heads, "dit.head_dim": d.head_dim,
+        "dit.cross_heads": d.cross_heads, "dit.mlp_width": d.mlp_width, "dit.caption_width": d.caption_width,
+        "dit.in_channels": d.in_channels, "dit.sample_size": d.sample_size, "dit.eps": d.eps,
+        "dit.positions": d.position == "sincos",
+        "decoder.latent_channels": x.latent_channels, "decoder.head_dim": x.head_dim,
+    }  # fmt: skip
+    lists = {
+        "levels": list(config.levels),
+        "decoder.channels": list(x.channels), "decoder.depths": list(x.depths),
+        "decoder.attention": [int(kind) for kind in x.attention],
+    } | {f"decoder.scales.{stage}": list(kernels) for stage, kernels in enumerate(x.scales)}  # fmt: skip
+    return {name: float(value) for name, value in numbers.items()}, lists
