@@ -211,7 +211,7 @@ class Engine:
             return self.backend.run(component, inputs)
 
     def close(self) -> None:
-        """Free the model's memory. A request made afterwards loads it again."""
+        """Free the model's memory. A request made afterwards is refused."""
         with self._lock:
             self._parts.clear()
             self.backend.close()

@@ -30,12 +30,12 @@ def resolve(name: str) -> tuple[str, str]:
     raise MissingDependency(f"no backend is installed; pip install one of {', '.join(NAMES)}")
 
 
-def open_backend(name: str, checkpoint: Any, **options: Any) -> Any:
-    """Build the named backend over an opened checkpoint; options go to its constructor."""
+def open_backend(name: str, weights: Any, **options: Any) -> Any:
+    """Build the named backend over opened weights; options go to its constructor."""
     if name == "torch":
         from .torch import TorchBackend
 
-        return TorchBackend(checkpoint, **options)
+        return TorchBackend(weights, **options)
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(checkpoint, **options)
+    return OnnxRuntimeBackend(weights, **options)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..doctor.compare import Row
 from ..errors import InputError
-from ..runtime.assemble import DEFAULT, open_tokenizer, open_weights
+from ..runtime.assemble import DEFAULT, open_weights
 from .options import add_backend
 from .show import table
 
@@ -35,20 +35,21 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json}: its directory does not exist; create it first")
     name, reason = resolve(arguments.backend)
-    weights = open_weights(arguments.checkpoint, random_weights=arguments.random_weights,
-                           dit_position=arguments.dit_position)  # fmt: skip
     options = {} if arguments.threads is None else {"threads": arguments.threads}
     if arguments.precision != "auto":
         options["precision"] = arguments.precision
 
-    def opened(config: Any) -> Any:
-        return open_backend(name, weights, config=config, **options)
+    def weights(position: str | None) -> Any:
+        return open_weights(arguments.checkpoint, random_weights=arguments.random_weights, dit_position=position)
 
-    precision = opened(weights.config).precision
+    def backend(of: Any) -> Any:
+        return open_backend(name, of, **options)
+
+    precision = backend(weights(arguments.dit_position)).precision
     print(f"backend {name} ({reason}), {precision}, {arguments.checkpoint}", file=sys.stderr)
     make = _golden if arguments.golden is not None else _oracle
     rows = []
-    for row in make(arguments, weights, opened, precision):
+    for row in make(arguments, weights, backend, precision):
         rows.append(row)
         if sys.stderr.isatty():
             print(f"\r\x1b[K{len(rows)} {row.file} {row.tensor}", end="", file=sys.stderr, flush=True)
@@ -57,22 +58,24 @@ def run(arguments: argparse.Namespace) -> int:
     return _conclude(arguments, name, precision, rows)
 
 
-def _golden(arguments: argparse.Namespace, weights: Any, opened: Any, precision: str) -> Any:
+def _golden(arguments: argparse.Namespace, weights: Any, backend: Any, precision: str) -> Any:
     from ..doctor.golden import examine, subject_for
 
-    tokenizer = open_tokenizer(weights)
+    if arguments.dit_position is not None:
+        raise InputError("--dit-position has no effect with --golden, which looks at both tables; leave it out")
     oracle = None
     if precision not in ("fp32", "fp64"):
         from ..backends.torch import TorchBackend
 
-        oracle = subject_for(weights, tokenizer, lambda config: TorchBackend(weights, config=config, precision="bf16"))
-    return examine(arguments.golden, arguments.only, subject_for(weights, tokenizer, opened), oracle, precision)
+        oracle = subject_for(weights, lambda of: TorchBackend(of, precision="bf16"))
+    return examine(arguments.golden, arguments.only, subject_for(weights, backend), oracle, precision)
 
 
-def _oracle(arguments: argparse.Namespace, weights: Any, opened: Any, precision: str) -> Any:
+def _oracle(arguments: argparse.Namespace, weights: Any, backend: Any, precision: str) -> Any:
     from ..doctor.oracle import examine_components
 
-    return examine_components(opened(weights.config), weights, weights.config, precision, arguments.only)
+    found = weights(arguments.dit_position)
+    return examine_components(backend(found), found, precision, arguments.only)
 
 
 def _conclude(arguments: argparse.Namespace, backend: str, precision: str, rows: list[Row]) -> int:

@@ -123,18 +123,20 @@ def _values(
                 got[name] = value
 
 
-def subject_for(weights: Any, tokenizer: Any, open_backend: Callable[[Any], Any]) -> Open:
-    """Subjects over one checkpoint, one per position table, opened on first use."""
-    from ..runtime.assemble import host_parts
+def subject_for(open_weights: Callable[[str], Any], open_backend: Callable[[Any], Any]) -> Open:
+    """Subjects over one checkpoint, one per position table, opened on first use.
+
+    open_weights  position table -> weights;  open_backend  weights -> backend
+    """
+    from ..runtime.assemble import host_parts, open_tokenizer
 
     opened: dict[str, Subject] = {}
 
     def find(position: str) -> Subject:
         if position not in opened:
-            config = dataclasses.replace(weights.config, dit=dataclasses.replace(weights.config.dit, position=position))
-            parts = host_parts(weights)
-            parts.config = config
-            opened[position] = Subject(config, open_backend(config), parts, tokenizer)
+            weights = open_weights(position)
+            opened[position] = Subject(weights.config, open_backend(weights), host_parts(weights),
+                                       open_tokenizer(weights))  # fmt: skip
         return opened[position]
 
     return find

@@ -31,7 +31,7 @@ def judge(component: str, name: str, got: np.ndarray, plain: np.ndarray, truth: 
 
 
 def examine_components(
-    backend: Any, checkpoint: Any, config: Any, precision: str, names: list[str] | None = None, seed: int = 0
+    backend: Any, weights: Any, precision: str, names: list[str] | None = None, seed: int = 0
 ) -> Iterator[Row]:
     """Outputs of every component on random inputs of the usual sizes; inner tensors of the first that fails.
 
@@ -43,14 +43,14 @@ def examine_components(
     rng = np.random.default_rng(seed)
     plain_precision, true_precision = PLAIN[precision]
     failed = False
-    for name, spec in components(config).items():
-        if name not in checkpoint.parts or (names is not None and name not in names):
+    for name, spec in components(weights.config).items():
+        if name not in weights.parts or (names is not None and name not in names):
             continue
         inputs = spec.example(rng)
         inner = not failed
         answers = {}
         for other in (plain_precision, true_precision):
-            oracle = TorchBackend(checkpoint, config=config, precision=other)
+            oracle = TorchBackend(weights, precision=other)
             answers[other] = oracle.run(name, inputs, taps=inner)
             oracle.close()
         plain, truth = answers[plain_precision], answers[true_precision]

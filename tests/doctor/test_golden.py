@@ -8,7 +8,6 @@ import pytest
 from spar_engine.backends.choose import open_backend
 from spar_engine.doctor.compare import compare
 from spar_engine.doctor.golden import examine, read_tolerances, subject_for
-from spar_engine.runtime.assemble import open_tokenizer
 from spar_engine.weights import Checkpoint
 
 BACKENDS = ("torch", "onnxruntime")
@@ -35,17 +34,25 @@ def present(directory):
 
 
 def rows_of(directory, weights, backend, files=None, precision="fp32"):
-    opened = partial(open_backend, backend, weights)
-    subjects = subject_for(weights, open_tokenizer(weights), lambda config: opened(config=config))
+    subjects = subject_for(weights, partial(open_backend, backend))
     return list(examine(directory, files or present(directory), subjects, None, precision))
+
+
+def weights_of(directory, changed=None):
+    """Position table -> weights, one parameter of them changed."""
+
+    def found(position):
+        weights = Checkpoint.open(directory / "checkpoint", dit_position=position)
+        return weights if changed is None else Changed(weights, *changed)
+
+    return found
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["spar-tiny", "unilip-tiny"])
 def test_every_tensor_agrees(golden_dir, name, backend):
     directory = golden_dir(name)
-    weights = Checkpoint.open(directory / "checkpoint")
-    rows = rows_of(directory, weights, backend)
+    rows = rows_of(directory, weights_of(directory), backend)
     assert len(rows) >= 50
     assert not [row for row in rows if not row.passed]
 
@@ -64,8 +71,8 @@ def test_schedulers_agree(golden_dir):
 ])  # fmt: skip
 def test_one_wrong_weight_is_found(golden_dir, name, file):
     directory = golden_dir("spar-tiny")
-    weights = Checkpoint.open(directory / "checkpoint")
-    changed = Changed(weights, name, (0,) * weights.f32(name).ndim, 0.05)
+    axes = len(Checkpoint.open(directory / "checkpoint").info(name).shape)
+    changed = weights_of(directory, (name, (0,) * axes, 0.05))
     assert [row for row in rows_of(directory, changed, "torch", [file]) if not row.passed]
 
 
@@ -75,7 +82,7 @@ def test_a_tensor_that_is_not_produced_fails(golden_dir, tmp_path):
     (tmp_path / "streams.safetensors").write_bytes((directory / "streams.safetensors").read_bytes())
     entries = tolerances["streams"] | {"semantic_block_9": tolerances["streams"]["semantic_block_0"]}
     (tmp_path / "tolerances.json").write_text(json.dumps({"streams": entries}))
-    weights = Checkpoint.open(directory / "checkpoint")
+    weights = weights_of(directory)
     assert all(row.passed for row in rows_of(directory, weights, "torch", ["streams"]))
     failed = [row for row in rows_of(tmp_path, weights, "torch") if not row.passed]
     assert [row.tensor for row in failed] == ["semantic_block_9"]
