@@ -7,35 +7,41 @@ from typing import Any
 
 from ..errors import BackendError, MissingDependency
 
-NAMES = ("onnxruntime", "torch")
+# Best first, as "auto" takes them; and what each needs to be importable, and how to get it.
+NEEDS = {
+    "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
+    "torch": ("torch", "pip install 'spar-engine[export]'"),
+    "native": ("spar_engine._native", "reinstall spar-engine where a C++ compiler is"),
+}
+NAMES = tuple(NEEDS)
 
 
 def installed(name: str) -> bool:
-    """Whether the library behind a backend can be imported; nothing is imported."""
-    return importlib.util.find_spec(name) is not None
+    """Whether what a backend needs can be imported; nothing heavy is imported to find out."""
+    return importlib.util.find_spec(NEEDS[name][0]) is not None
 
 
 def resolve(name: str) -> tuple[str, str]:
     """The backend to use for `name`, and the reason in a few words."""
-    if name != "auto":
-        if name not in NAMES:
-            raise BackendError(f"backend={name!r} is unknown; this version has {', '.join(NAMES)} and auto")
-        if not installed(name):
-            raise MissingDependency(f"backend={name!r} needs the package {name}, which is not installed; "
-                                    f"pip install 'spar-engine[{'export' if name == 'torch' else 'dev'}]'")
-        return name, "asked for"
-    for candidate in NAMES:
-        if installed(candidate):
-            return candidate, "first of the installed backends"
-    raise MissingDependency(f"no backend is installed; pip install one of {', '.join(NAMES)}")
+    if name == "auto":
+        for candidate in NAMES:
+            if installed(candidate):
+                return candidate, "auto: the first that is installed"
+        raise MissingDependency("no backend is installed; " + ", or ".join(remedy for _, remedy in NEEDS.values()))
+    if name not in NAMES:
+        raise BackendError(f"backend={name!r} is unknown; this version has {', '.join(NAMES)} and auto")
+    if not installed(name):
+        needed, remedy = NEEDS[name]
+        raise MissingDependency(f"backend={name!r} needs {needed}, which is not installed; {remedy}")
+    return name, "asked for"
 
 
 def open_backend(name: str, weights: Any, **options: Any) -> Any:
     """Build the named backend over opened weights; options go to its constructor."""
-    if name == "torch":
-        from .torch import TorchBackend
-
-        return TorchBackend(weights, **options)
-    from .onnxruntime import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(weights, **options)
+    if name == "native":
+        from .native import NativeBackend as Chosen
+    elif name == "onnxruntime":
+        from .onnxruntime import OnnxRuntimeBackend as Chosen
+    else:
+        from .torch import TorchBackend as Chosen
+    return Chosen(weights, **options)

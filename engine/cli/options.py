@@ -19,7 +19,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_backend(group: Any) -> None:
-    group.add_argument("-b", "--backend", default="auto", help="onnxruntime, torch or auto (default)")
+    group.add_argument("-b", "--backend", default="auto", help="native, onnxruntime, torch or auto (default)")
     group.add_argument("-p", "--precision", default="auto", help="fp32, bf16 ...: what the backend offers")
     group.add_argument("--threads", type=int, help="threads of the backend (default: its own choice)")
     group.add_argument("--dit-position", choices=("sincos", "none"), help="position table of the DiT "

@@ -253,9 +253,9 @@ def understand(subject: Subject, golden: Golden, meta: dict[str, Any]) -> Pairs:
         embeds = parts.embed(wanted[position : position + 1])[None]
     yield "new_ids", np.array([chosen])
     yield "logits", np.stack(logits, axis=1)
-    for layer in range(len(keys)):
-        yield f"cache.key_{layer}", keys[layer]
-        yield f"cache.value_{layer}", values[layer]
+    for name, cache in (("key", np.asarray(keys)), ("value", np.asarray(values))):
+        for layer in range(len(cache)):
+            yield f"cache.{name}_{layer}", cache[layer]
 
 
 FILES: dict[str, Callable[[Subject, Golden, dict[str, Any]], Pairs]] = {

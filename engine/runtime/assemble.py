@@ -91,7 +91,7 @@ def load(
     """Load a model.
 
     source          checkpoint directory (safetensors), the name of a bundled model, or a preset with random_weights
-    backend         "onnxruntime", "torch", or "auto", which takes the first that is installed and says so in `about`
+    backend         "native", "onnxruntime", "torch", or "auto": the first that is installed; `about` says which and why
     precision       "auto" takes the backend's own default; else one of the backend's precisions
     threads         threads of the backend; None leaves it the machine
     random_weights  build the preset `source` with random weights made from `seed`: for measuring, not for pictures
