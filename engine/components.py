@@ -37,8 +37,11 @@ class Tensor:
 
 def _tensors(spec: dict[str, str], integers: tuple[str, ...] = (), exact: tuple[str, ...] = ()) -> dict[str, Tensor]:
     return {
-        name: Tensor(tuple(int(axis) if axis.isdigit() else axis for axis in axes.split()),
-                     "int64" if name in integers else "float32", name in exact)
+        name: Tensor(
+            tuple(int(axis) if axis.isdigit() else axis for axis in axes.split()),
+            "int64" if name in integers else "float32",
+            name in exact,
+        )
         for name, axes in spec.items()
     }
 
@@ -57,8 +60,10 @@ class Component:
         """Size of every axis of `inputs`; a missing, extra, mistyped or mis-shaped array is an InputError."""
         if inputs.keys() != self.inputs.keys():
             missing, extra = self.inputs.keys() - inputs.keys(), inputs.keys() - self.inputs.keys()
-            raise InputError(f"{self.name}: inputs missing {sorted(missing)}, unknown {sorted(extra)}; "
-                             f"it takes {sorted(self.inputs)}")
+            raise InputError(
+                f"{self.name}: inputs missing {sorted(missing)}, unknown {sorted(extra)}; "
+                f"it takes {sorted(self.inputs)}"
+            )
         seen = dict(self.sizes)
         for name, tensor in self.inputs.items():
             value = inputs[name]
@@ -111,11 +116,17 @@ def components(config: ModelConfig) -> dict[str, Component]:
     cross = "blocks branch cross_heads tokens cross_head_dim"
     past, grown = "layers batch kv_heads past head_dim", "layers batch kv_heads total head_dim"
 
-    def component(name: str, inputs: dict[str, str], outputs: dict[str, str], *,
-                  integers=(), exact=(), **ranges) -> Component:
+    def component(
+        name: str, inputs: dict[str, str], outputs: dict[str, str], *, integers=(), exact=(), **ranges
+    ) -> Component:
         named = " ".join((*inputs.values(), *outputs.values())).split()
-        return Component(name, _tensors(inputs, integers, exact), _tensors(outputs), ranges,
-                         {axis: size for axis, size in sizes.items() if axis in named})
+        return Component(
+            name,
+            _tensors(inputs, integers, exact),
+            _tensors(outputs),
+            ranges,
+            {axis: size for axis, size in sizes.items() if axis in named},
+        )
 
     listed = (
         component(

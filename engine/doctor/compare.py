@@ -70,8 +70,15 @@ def compare(
         steps = np.abs(got.astype(np.int16) - want.astype(np.int16))
         changed = float(np.mean(steps > 0))
         most, share = entry.get("max_steps", 1), max(10 * entry.get("changed", 0.0), CHANGED)
-        return Row(file, tensor, bool(steps.max() <= most and changed <= share), float(steps.max()), float(most),
-                   "steps", f"{changed:.2e} of the values moved, {share:.2e} may")
+        return Row(
+            file,
+            tensor,
+            bool(steps.max() <= most and changed <= share),
+            float(steps.max()),
+            float(most),
+            "steps",
+            f"{changed:.2e} of the values moved, {share:.2e} may",
+        )
     difference = np.abs(got.astype(np.float64) - want)
     error = float(difference.max()) if difference.size else 0.0
     worst = np.unravel_index(int(difference.argmax()), difference.shape) if difference.size else ()

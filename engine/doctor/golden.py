@@ -91,8 +91,11 @@ def examine(
             return 2 * relative_rms(plain[name], golden[name])
 
         for name in entries:
-            limit = None if precision in ("fp32", "fp64") else _reduced_limits(
-                entries, name, lambda name=name, floor=floor: floor(name))
+            limit = (
+                None
+                if precision in ("fp32", "fp64")
+                else _reduced_limits(entries, name, lambda name=name, floor=floor: floor(name))
+            )
             row = _judge(file, name, got, golden, entries, limit)
             yield dataclasses.replace(row, detail=trouble) if trouble and name not in got else row
 

@@ -51,8 +51,9 @@ def embeddings(parts: Parts, ids: np.ndarray, features: np.ndarray | None = None
     image = np.flatnonzero(ids == parts.config.image_token_id)
     given = 0 if features is None else len(features)
     if len(image) != given:
-        raise InputError(f"the prompt has {len(image)} image tokens, but the picture gave {given}; use one marker "
-                         "for every picture")
+        raise InputError(
+            f"the prompt has {len(image)} image tokens, but the picture gave {given}; use one marker for every picture"
+        )
     if given:
         embeds[image] = features
     return embeds
