@@ -59,6 +59,9 @@ class Worker:
         opened = self.ask("open", spec=spec)
         return RemotePlayer(self, spec["name"], opened["handle"], opened["opening_s"], opened["about"])
 
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
     def memory(self) -> dict[str, int]:
         """`rss` and `peak_rss` of the worker, bytes."""
         return self.ask("memory")

@@ -55,3 +55,10 @@ class Roofs:
         isa, rate = self.peak(dtype, threads)
         computing, moving = Roof(f"{isa} peak", flops / rate), Roof(memory, moved / bandwidth)
         return max(computing, moving, key=lambda roof: roof.seconds)
+
+    def share(
+        self, flops: float, moved: float, dtype: str, threads: int, *, cold: bool, seconds: float, working_set=None
+    ) -> dict[str, float | str]:
+        """What a row says of its roof: name, least seconds, and that over the `seconds` measured."""
+        found = self.roof(flops, moved, dtype, threads, cold=cold, working_set=working_set)
+        return {"name": found.name, "seconds": found.seconds, "share": found.seconds / seconds}

@@ -1,0 +1,41 @@
+"""The command `spar-bench`. Exit codes: 0 done, 1 a row was refused, a check failed or something is slower, 2 bad input
+or a thing that cannot be done here, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from spar_engine.errors import SparError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of every subcommand."""
+    from .kernels import run as kernels
+    from .machine import run as machine
+
+    top = argparse.ArgumentParser(prog="spar-bench", description="Measure kernels, components and whole tasks.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for part in (machine, kernels):
+        part.add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(words)
+    arguments.command_line = shlex.join(("spar-bench", *words))
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("spar-bench: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except SparError as error:
+        print(f"spar-bench {arguments.command}: {error}", file=sys.stderr)
+        return 2
