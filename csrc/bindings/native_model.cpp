@@ -151,6 +151,7 @@ const spar::bindings::Registration registered([](py::module_& module) {
       .def_property_readonly("ndim", [](const KeptTensor&) { return 5; })
       .def_property_readonly("dtype", [](const KeptTensor&) { return py::dtype::of<float>(); })
       .def("__len__", [](const KeptTensor& t) { return t.shape()[0]; })
+      .def("__getitem__", [](const KeptTensor& t, const py::object& key) { return py::object(t.array()[key]); })
       .def("__array__", [](const KeptTensor& t, const py::object& dtype, const py::object& copy) {
         if (!copy.is_none() && !copy.cast<bool>()) throw py::value_error("packed keys and values need a copy to become an array");
         const py::array array = t.array();
