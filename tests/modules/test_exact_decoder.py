@@ -6,7 +6,8 @@ import pytest
 import torch
 from spar_engine.modules import cuts
 from spar_engine.modules.cuts.decoder import FoldedConvIn, PhaseUpsample, SortedAttention
-from spar_engine.modules.decoder import ConvIn, MultiscaleAttention, Upsample
+from spar_engine.modules.decoder import ConvIn, MultiscaleAttention, Upsample, quadratic
+from spar_engine.ops.torch_ops import linear_attention
 
 
 def both(plain, rewritten, *args, **kwargs):
@@ -77,3 +78,12 @@ def test_order_of_query_key_value_matters(odd):
     attention.set_folded(attention.fold() | {"qkv": thirds})
     (wrong,) = cut(latent)
     assert (right - wrong).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("pixels", "form"), [(4, quadratic), (5, linear_attention)])
+def test_the_plain_form_follows_the_original_at_few_pixels(pixels, form):
+    """The switch is at the head size; the two round differently, so in bf16 it is visible which one ran."""
+    attention = MultiscaleAttention(12, 4, ())
+    inputs = torch.randn(3, 1, 3, pixels, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(attention.core(*inputs), form(*inputs))
+    assert not torch.equal(quadratic(*inputs), linear_attention(*inputs))
