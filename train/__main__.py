@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
 
 
 def parser() -> argparse.ArgumentParser:
-    from .stages import SHARES, STAGES
+    from .recipe import ABLATIONS
+    from .stages import STAGES
 
     top = argparse.ArgumentParser(prog="python -m spar_train", description="Train spar-nano.")
     commands = top.add_subparsers(dest="command", required=True)
@@ -18,34 +20,22 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run goes on")
         command.add_argument("--budget-minutes", type=float, required=True,
                              help="of training, pauses not counted" + ("; divided among the stages" if name == "all" else ""))  # fmt: skip
-        command.add_argument("--threads", type=int, default=1, help="of torch (default 1: best on a shared machine)")
+        command.add_argument("--threads", type=int, default=1, help="of torch in each process (default %(default)s)")
+        command.add_argument("--processes", type=int, default=1, help="that share the work (default %(default)s); "
+                             "two of one thread each outrun one of two")
         command.add_argument("--without", choices=ABLATIONS, default=None, help="leave out one idea")
     for name, words in (("export", "write the checkpoint of a run"), ("plot", "draw the loss curves of a run")):
         command = commands.add_parser(name, help=words)
         command.add_argument("--run", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
-    assert SHARES.keys() == STAGES.keys()
     return top
-
-
-ABLATIONS = ("router", "alignment", "pixel-stream", "sgt")
 
 
 def train(args: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
-    import torch
+    from . import ranks, recipe
 
-    from .lab import Lab
-    from .loop import Trainer
-    from .stages import SHARES, STAGES
-
-    torch.set_num_threads(args.threads)
-    for name in STAGES if args.command == "all" else [args.command]:
-        if args.command == "all" and name == "sgt" and args.without == "sgt":
-            continue
-        minutes = args.budget_minutes * (SHARES[name] / sum(SHARES.values()) if args.command == "all" else 1)
-        lab = Lab(args.out, list(STAGES), without=args.without)
-        Trainer(lab, STAGES[name](lab), minutes).run()
+    ranks.run(args.processes, functools.partial(recipe.stages, args))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,4 +1,6 @@
-"""Runs one stage: optimiser, schedule, EMA, log, checkpoints; resumes where it stopped."""
+"""Runs one stage: optimiser, schedule, EMA, log, checkpoints; resumes where it stopped.
+
+The budget is processor time of the training thread: what other programs take away does not shorten the training."""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from . import ranks
 from .lab import SEED, Lab, write_aside
 
 LOG_EVERY, SAVE_EVERY = 10.0, 90.0  # seconds
-WARMUP = 100  # steps
+WARMUP = 50  # steps
 LEAST_RATE = 0.03  # of the peak, at the end of the budget
 EMA = 0.997
 
@@ -114,13 +117,14 @@ class Trainer:
         return self.step / self.steps if self.steps else self.elapsed / self.seconds
 
     def train_step(self) -> tuple[dict[str, float], int]:
-        rng = np.random.default_rng([SEED, self.lab.stages.index(self.stage.name), self.step])
+        rng = np.random.default_rng([SEED, self.lab.stages.index(self.stage.name), self.step, ranks.rank()])
         torch.manual_seed(int(rng.integers(2**62)))
         for group in self.optimiser.param_groups:
             group["lr"] = self.stage.rate * group["factor"] * rate_at(self.step, self.progress())
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             loss, seen, samples = self.stage.loss(rng)
         loss.backward()
+        ranks.average(p.grad for p in self.trained.values())
         norm = nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"stage {self.stage.name}: the gradient is not finite at step {self.step}")
@@ -139,18 +143,21 @@ class Trainer:
         steps = samples = 0
         scores: dict[str, float] = {}
         while self.progress() < 1:
-            before = time.monotonic()
+            before = time.thread_time()
             seen, number = self.train_step()
             now = time.monotonic()
-            self.elapsed += now - before
+            self.elapsed = ranks.agreed(self.elapsed + time.thread_time() - before)
             steps, samples = steps + 1, samples + number
             for key, value in seen.items():
                 sums[key] = sums.get(key, 0.0) + value
             if now - logged > LOG_EVERY:
-                self.log({k: v / steps for k, v in sums.items()} | {"samples_per_s": samples / (now - logged)})
+                rate = ranks.count() * samples / (now - logged)
+                self.log({k: v / steps for k, v in sums.items()} | {"samples_per_s": rate})
                 bar.set_postfix({k: f"{v / steps:.4g}" for k, v in sums.items()}, refresh=False)
                 bar.update(min(100, int(100 * self.progress())) - bar.n)
                 sums, steps, samples, logged = {}, 0, 0, now
+            if ranks.rank():
+                continue
             if now - saved > SAVE_EVERY:
                 self.save()
                 saved = time.monotonic()
@@ -159,6 +166,8 @@ class Trainer:
                 self.log({f"eval_{k}": v for k, v in scores.items()})
                 tqdm.write(f"{self.stage.name} step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
                 judged = logged = time.monotonic()
+        if ranks.rank():
+            return {}
         self.save()
         scores = self.evaluate()
         self.log({f"eval_{k}": v for k, v in scores.items()})
@@ -167,6 +176,8 @@ class Trainer:
         return scores
 
     def log(self, values: dict[str, float]) -> None:
+        if ranks.rank():
+            return
         line = {"step": self.step, "elapsed": round(self.elapsed, 1)} | {k: float(f"{v:.6g}") for k, v in values.items()}
         with open(Path(self.folder) / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -77,14 +77,29 @@ class Mllm:
     def loss(self, rng):
         scenes = sample.training_scenes(rng, self.batch)
         features = self.lab.model.features(data.pixel_values(render(scenes)))
-        logits, answers = answer_logits(self.lab, self.lab.texts.packed(chats(rng, scenes)), features)
-        answer = F.cross_entropy(logits, answers)
+        loss, seen = self.answers(rng, scenes, features)
         ground = self.lab.heads.grounding(features, data.cells(scenes))
-        request = request_loss(self.lab, rng, scenes)
-        loss = answer + ground + 0.2 * request
+        return loss + ground, seen | {"ground": ground.item()}, self.batch
+
+    def answers(self, rng, scenes: Scenes, features: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss of the answers to questions about these pictures, and of requests for such pictures."""
+        logits, answers = answer_logits(self.lab, self.lab.texts.packed(chats(rng, scenes)), features)
+        answer, request = F.cross_entropy(logits, answers), request_loss(self.lab, rng, scenes)
         right = (logits.argmax(-1) == answers).float().mean()
-        seen = {"answer": answer.item(), "ground": ground.item(), "request": request.item(), "right": right.item()}
-        return loss, seen, self.batch
+        return answer + 0.2 * request, {"answer": answer.item(), "request": request.item(), "right": right.item()}
 
     def evaluate(self):
         return scores(self.lab)
+
+
+class Instruct(Mllm):
+    """The language model alone, on the tower that the tokenizer stages left."""
+
+    name, rate, batch = "instruct", 1e-3, 32
+    parts = {"model.language_model.": 1.0, "lm_head.": 1.0}
+
+    def loss(self, rng):
+        scenes = sample.training_scenes(rng, self.batch)
+        with torch.no_grad():
+            features = self.lab.model.features(data.pixel_values(render(scenes)))
+        return *self.answers(rng, scenes, features), self.batch

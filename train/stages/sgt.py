@@ -13,7 +13,7 @@ from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
 from .unified import CONDITION, DIT, drawings, edit_items, encode, flow_loss
 
-MAPS, PLAIN, EDITED = 32, 16, 16  # samples of a step that end in a picture
+MAPS, PLAIN, EDITED = 16, 8, 8  # samples of a step that end in a picture
 ASKED = MAPS // 2  # pictures that are asked about
 
 

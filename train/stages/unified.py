@@ -19,6 +19,7 @@ from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
+NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
 DIT = {"model.dit.": 1.0}
@@ -34,17 +35,18 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None):
     """Flow matching at logit-normal times; with `teacher` features of the target also L_align."""
+    caption, seen_mask = (x.repeat_interleave(NOISES, 0) for x in condition(lab.model, ids, mask, features, frozen=frozen))
+    latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
     step = (torch.sigmoid(torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
     sigma = (step / 1000)[:, None, None, None]
-    caption, seen_mask = condition(lab.model, ids, mask, features, frozen=frozen)
     with taps() as seen:
         velocity = lab.model.velocity((1 - sigma) * latent + sigma * noise, step, caption, seen_mask)
     flow = F.mse_loss(velocity.float(), noise - latent)
     if teacher is None:
         return flow, {"flow": flow.item()}
     inner = lab.heads.alignment(seen[f"block_{ALIGNED_BLOCK}"])
-    align = 1 - F.cosine_similarity(inner.float(), teacher, dim=-1).mean()
+    align = 1 - F.cosine_similarity(inner.float(), teacher.repeat_interleave(NOISES, 0), dim=-1).mean()
     return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
 
 
@@ -71,7 +73,7 @@ def edit_items(lab: Lab):
 
 
 class _Unified:
-    rate, batch, edits = 1e-3, 64, 0
+    rate, batch, edits = 1e-3, 32, 0
     parts = CONDITION | DIT
     align = False
 
@@ -127,5 +129,5 @@ class Unified2(_Unified):
 
 
 class Unified3(_Unified):
-    name, align, edits = "unified3", True, 32
+    name, align, edits = "unified3", True, 16
     parts = CONDITION | DIT | {"heads.alignment.": 1.0}
