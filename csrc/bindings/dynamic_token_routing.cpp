@@ -1,9 +1,11 @@
 #include "engine/dynamic_token_routing.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "arrays.h"
 #include "registry.h"
+#include "threads.h"
 #include "variants.h"
 
 namespace py = pybind11;
@@ -14,7 +16,8 @@ namespace {
 py::tuple call(const py::object& levels, const py::object& w1, const py::object& b1, const py::object& w2,
                const py::object& b2, const py::object& scales, const py::object& norm_weight,
                const py::object& norm_bias, const py::object& proj_weight, const py::object& proj_bias,
-               float temperature, float eps, bool want_weights, const std::string& variant, const py::object& out) {
+               float temperature, float eps, bool want_weights, const std::string& variant, int64_t threads,
+               const py::object& out) {
   using bindings::floats, bindings::reals;
   Dims dims("dynamic_token_routing");
   DynamicTokenRouting args{};
@@ -40,6 +43,7 @@ py::tuple call(const py::object& levels, const py::object& w1, const py::object&
   if (!(std::isfinite(eps) && eps > 0)) dims.fail("eps=" + std::to_string(eps) + "; it must be finite and greater than 0");
 
   const auto run = pick<DynamicTokenRoutingFn>("dynamic_token_routing", dynamic_token_routing_variants(), variant).run;
+  auto& pool = bindings::shared_pool(dims, threads);
   py::array routed = bindings::output(dims, "out", out, args.levels.dtype, {"tokens", "width"});
   py::object weights = py::none();
   if (want_weights) {
@@ -50,7 +54,9 @@ py::tuple call(const py::object& levels, const py::object& w1, const py::object&
   args.routed = routed.mutable_data();
   {
     py::gil_scoped_release nogil;
-    run(args);
+    // Pieces of at least 8 tokens: each one reads all the weights.
+    const int64_t pieces = std::clamp<int64_t>(args.tokens / 8, 1, pool.threads());
+    cpu::Pool::Seat(pool).each(pieces, [&](int64_t index, int) { run(piece_of(args, index, pieces)); });
   }
   return py::make_tuple(routed, weights);
 }

@@ -4,6 +4,7 @@
 
 #include "arrays.h"
 #include "registry.h"
+#include "threads.h"
 #include "variants.h"
 
 namespace py = pybind11;
@@ -17,7 +18,7 @@ Strides strides_of(const py::array& array) {
 }
 
 py::array call(const py::object& query, const py::object& key, const py::object& value, float eps,
-               const std::string& variant, const py::object& out_given) {
+               const std::string& variant, int64_t threads, const py::object& out_given) {
   Dims dims("relu_linear_attention");
   ReluLinearAttention args{};
   const auto taken = [&](const char* name, const py::object& given, Strides& strides) {
@@ -38,12 +39,13 @@ py::array call(const py::object& query, const py::object& key, const py::object&
   args.batch = dims["batch"], args.heads = dims["heads"], args.tokens = dims["tokens"], args.head_dim = dims["head_dim"];
 
   const auto run = pick<ReluLinearAttentionFn>("relu_linear_attention", relu_linear_attention_variants(), variant).run;
+  auto& pool = bindings::shared_pool(dims, threads);
   py::array out = bindings::output(dims, "out", out_given, args.dtype, {"batch", "heads", "tokens", "head_dim"});
   args.query = q.data(), args.key = k.data(), args.value = v.data(), args.out = out.mutable_data();
   args.out_strides = strides_of(out);
   {
     py::gil_scoped_release nogil;
-    run(args);
+    cpu::Pool::Seat(pool).each(args.batch * args.heads, [&](int64_t index, int) { run(piece_of(args, index)); });
   }
   return out;
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..components import components
 from ..config import ModelConfig
 from ..errors import BackendError, MissingDependency
+from ..ops.threads import thread_count
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -23,11 +23,6 @@ def _native() -> Any:
             f"backend='native' needs the compiled extension, which does not load ({error}); install with a C++ compiler"
         ) from error
     return _native
-
-
-def default_threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class NativeBackend:
@@ -60,7 +55,7 @@ class NativeBackend:
         self.precision = precision
         self._specs = components(self.config)
         numbers, lists = describe(self.config)
-        options = {"precision": precision, "threads": threads or default_threads(), "pin": pin, "isa": isa or ""}
+        options = {"precision": precision, "threads": thread_count(threads), "pin": pin, "isa": isa or ""}
         self._model = _native().NativeModel(numbers=numbers, lists=lists, **options)
         self._lock = threading.RLock()
 

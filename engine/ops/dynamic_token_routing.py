@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .reals import as_f32
+from .threads import thread_count
 
 
 def dynamic_token_routing(
@@ -24,6 +25,7 @@ def dynamic_token_routing(
     want_weights: bool = False,
     out: np.ndarray | None = None,
     variant: str | None = None,
+    threads: int | None = None,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """proj(layer_norm(sum_k w[t, k] * scales[k] * levels[k, t])), w = softmax(router(levels[-1]) / temperature).
 
@@ -33,6 +35,7 @@ def dynamic_token_routing(
     scales        [depth]; norm_weight, norm_bias, proj_bias [width]; vectors may be float32 or bf16 bits
     want_weights  return w [tokens, depth], float32, as well
     out           array that takes the result, dense and apart from the inputs; a new one unless given
+    threads       of this call; None: the processors that this process may use. The bits do not depend on it
     variant       an element of `variants()`; the first one unless given
     returns       routed [tokens, width] of the type of `levels`; sums are float32
     raises        InputError for a wrong shape, type or layout, BackendError for an unknown variant
@@ -44,7 +47,7 @@ def dynamic_token_routing(
     b1, b2, scales, norm_weight, norm_bias, proj_bias = vectors
     routed, weights = _native.dynamic_token_routing(
         levels, w1, b1, w2, b2, scales, norm_weight, norm_bias, proj_weight, proj_bias,
-        temperature, eps, want_weights, variant or "", out,
+        temperature, eps, want_weights, variant or "", thread_count(threads), out,
     )  # fmt: skip
     return (routed, weights) if want_weights else routed
 

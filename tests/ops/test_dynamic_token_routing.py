@@ -73,6 +73,14 @@ def test_many_callers_at_once_get_the_same_bits(variant):
                 np.testing.assert_array_equal(got, one)
 
 
+@pytest.mark.parametrize("variant", variants())
+def test_the_bits_do_not_depend_on_the_threads(variant):
+    inputs = oracle.random_inputs(np.random.default_rng(6), 3, 131, 72)
+    want = dynamic_token_routing(**inputs, variant=variant, threads=1)
+    for threads in (2, 3, 16):
+        np.testing.assert_array_equal(dynamic_token_routing(**inputs, variant=variant, threads=threads), want)
+
+
 def broken(inputs, **change):
     """What a wrong kernel would return: the equation of changed inputs, rounded to float32."""
     return oracle.dynamic_token_routing(**(inputs | change)).astype(np.float32)
@@ -132,6 +140,7 @@ REFUSED = [
     ({"temperature": np.nan}, r"temperature="),
     ({"eps": 0.0}, r"eps="),
     ({"levels": np.ones((4, 50, 96), ">f4")}, r"`levels` is >f4"),
+    ({"threads": 0}, r"threads=0; it must be from 1 to 1024"),
 ]
 
 

@@ -66,6 +66,14 @@ def test_eps_keeps_a_query_without_keys_finite():
     assert np.isnan(relu_linear_attention(**inputs, eps=0.0)).all()
 
 
+@pytest.mark.parametrize("variant", variants())
+def test_the_bits_do_not_depend_on_the_threads(variant):
+    inputs = oracle.random_inputs(np.random.default_rng(6), 2, 5, 70, 32)
+    want = relu_linear_attention(**inputs, variant=variant, threads=1)
+    for threads in (2, 3, 16):
+        np.testing.assert_array_equal(relu_linear_attention(**inputs, variant=variant, threads=threads), want)
+
+
 def broken(inputs, **change):
     return oracle.relu_linear_attention(**(inputs | change)).astype(np.float32)
 
@@ -112,6 +120,7 @@ REFUSED = [
     ({"eps": -1.0}, r"eps=-1"),
     ({"eps": np.nan}, r"eps="),
     ({"query": None}, r"`query` is a NoneType; pass a numpy array"),
+    ({"threads": 0}, r"threads=0; it must be from 1 to 1024"),
 ]
 
 

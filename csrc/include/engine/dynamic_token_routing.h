@@ -37,6 +37,9 @@ std::span<const Variant<DynamicTokenRoutingFn>> dynamic_token_routing_variants()
 
 void dynamic_token_routing(const DynamicTokenRouting& args);
 
+// Tokens index * tokens / pieces up to the next piece's first: work for one thread, the same bits however many there are.
+DynamicTokenRouting piece_of(const DynamicTokenRouting& args, int64_t index, int64_t pieces);
+
 DynamicTokenRoutingFn dynamic_token_routing_scalar, dynamic_token_routing_avx2, dynamic_token_routing_avx512;
 
 }  // namespace spar

@@ -39,6 +39,9 @@ std::span<const Variant<ReluLinearAttentionFn>> relu_linear_attention_variants()
 
 void relu_linear_attention(const ReluLinearAttention& args);
 
+// One head of one batch entry; there are batch * heads pieces.
+ReluLinearAttention piece_of(const ReluLinearAttention& args, int64_t index);
+
 ReluLinearAttentionFn relu_linear_attention_scalar, relu_linear_attention_avx2, relu_linear_attention_avx512;
 
 }  // namespace spar
