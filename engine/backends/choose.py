@@ -9,9 +9,9 @@ from ..errors import BackendError, MissingDependency
 
 # Best first, as "auto" takes them; and what each needs to be importable, and how to get it.
 NEEDS = {
+    "native": ("spar_engine._native", "reinstall spar-engine where a C++ compiler is"),
     "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
     "torch": ("torch", "pip install 'spar-engine[export]'"),
-    "native": ("spar_engine._native", "reinstall spar-engine where a C++ compiler is"),
 }
 NAMES = tuple(NEEDS)
 
