@@ -157,7 +157,7 @@ class _Work:
         graph = self._write(plain, f"{name}.onnx", stored)
         tapped = self._write(self._trace(taps=True), f"{name}.taps.onnx", stored) if taps else None
         spec = spec_sha256(name, self.weights.config)
-        entry = Entry(graph, tapped, stored.files, self.in_place, tuple(sorted(names)), source, spec, recipe_sha256(),
+        entry = Entry(graph, tapped, stored.files, self.in_place, tuple(names), source, spec, recipe_sha256(),
                       versions())  # fmt: skip
         return entry, len(plain.graph.node)
 

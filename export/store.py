@@ -13,6 +13,8 @@ from spar_engine.backends.verify import weights_sha256
 from spar_engine.errors import ArtefactError, CheckpointError
 from spar_engine.weights import SafetensorsFile, TensorInfo, write_safetensors
 
+from .lower.graph import VIEW
+
 ONNX_TYPE = {
     "F64": TensorProto.DOUBLE,
     "F32": TensorProto.FLOAT,
@@ -33,8 +35,13 @@ class Stored:
 
 
 def parameters(model: ModelProto) -> list[str]:
-    """Names of the initializers that are checkpoint tensors: those without data."""
-    return [tensor.name for tensor in model.graph.initializer if not tensor.HasField("raw_data")]
+    """Names of the checkpoint tensors that a model reads."""
+    return sorted({_parameter(tensor) for tensor in model.graph.initializer if not tensor.HasField("raw_data")})
+
+
+def _parameter(tensor: TensorProto) -> str:
+    """The checkpoint tensor behind an initializer; several may be views of one."""
+    return tensor.name.partition(VIEW)[0]
 
 
 def copy(path: Path, names: Iterable[str], weights: Any, written: Callable[[int], None]) -> Stored:
@@ -91,8 +98,8 @@ def in_place(names: Iterable[str], weights: Any) -> Stored:
 def attach(model: ModelProto, stored: Stored) -> None:
     """Make the parameters of `model` point to their values on the disk."""
     for tensor in model.graph.initializer:
-        if tensor.name in stored.places and not tensor.HasField("raw_data"):
-            location, info = stored.places[tensor.name]
+        if not tensor.HasField("raw_data"):
+            location, info = stored.places[_parameter(tensor)]
             tensor.data_location = TensorProto.EXTERNAL
             for key, value in (("location", location), ("offset", info.begin), ("length", info.nbytes)):
                 tensor.external_data.add(key=key, value=str(value))

@@ -12,7 +12,7 @@ from ..components import components
 from ..errors import ArtefactError, BackendError
 from .artefacts import Artefacts
 from .build import prepared
-from .ort_options import PROVIDERS, run_options, runtime, session_options
+from .ort_options import PROVIDERS, give_back, run_options, runtime, session_options
 from .resident import Resident
 
 STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
@@ -87,7 +87,7 @@ class OnnxRuntimeBackend:
             if self.provider == "cuda":
                 return self._run_bound(session, inputs, names)
             given = {name: np.asarray(value) for name, value in inputs.items()}
-            return dict(zip(names, session.run(names, given, run_options(self._ort, self.provider)), strict=True))
+            return dict(zip(names, session.run(names, given, run_options(self._ort, component)), strict=True))
         except Exception as error:
             raise BackendError(f"onnxruntime: {component} failed: {_line(error)}") from error
 
@@ -126,6 +126,7 @@ class OnnxRuntimeBackend:
             session = self._ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:
             raise BackendError(f"onnxruntime: {component} cannot be loaded: {_line(error)}") from error
+        give_back()
         if session.get_providers()[0] != wanted:
             raise BackendError(f"onnxruntime: {wanted} does not start on this machine (its CUDA or cuDNN libraries are "
                                "missing or of another version); install them, or use provider='cpu'")  # fmt: skip

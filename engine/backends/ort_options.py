@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,20 @@ def session_options(ort: Any, folder: Path, threads: int | None) -> Any:
     return options
 
 
-def run_options(ort: Any, provider: str) -> Any:
-    """Options of one run: what a large picture needed is given back afterwards."""
+ONCE = frozenset(("vision", "condition", "context", "modulation", "streams", "decoder"))
+"""Components that run once for a picture. Their scratch memory is given back; touching it anew at each step of the
+others would take longer than it is worth."""
+
+
+def run_options(ort: Any, component: str) -> Any:
+    """Options of one run on the CPU."""
     options = ort.RunOptions()
-    if provider == "cpu":
+    if component in ONCE:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
+
+
+def give_back() -> None:
+    """Return freed memory to the system. After a load the allocator of glibc holds as much as the weights once more."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -17,6 +17,9 @@ Dim = int | sympy.Expr
 Axes = Sequence[int | str]
 """Axes of an input or output: a fixed size, or the name of a free one."""
 
+VIEW = "|"
+"""In the name of an initializer, between the parameter and the shape in which a graph reads it."""
+
 _ARITHMETIC = {
     "Add": "Add",
     "Mul": "Mul",
@@ -47,6 +50,9 @@ class GraphBuilder:
         self._symbols: dict[sympy.Symbol, tuple[str, int]] = {}
         self._labels: dict[sympy.Symbol, str] = {}
         self._results: dict[str, str] = {}
+        self._views: dict[str, str] = {}  # value -> the parameter that it is
+        self._ordered: dict[str, tuple[str, Sequence[int]]] = {}  # transposed value -> what it was made from, and how
+        self._unshaped: dict[str, tuple[str, tuple[Dim, ...]]] = {}  # reshaped value -> what it was made from
 
     def op(self, kind: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: object) -> str:
         """Append a node; the name of its output, or of the first of several (the others: `others`)."""
@@ -81,14 +87,18 @@ class GraphBuilder:
         return self.constant(values, np.int64)
 
     def parameter(self, name: str, shape: Sequence[int]) -> str:
-        """A float32 view of a parameter of the checkpoint."""
+        """A float32 view of a parameter of the checkpoint. A further shape is another view of the same bytes."""
 
         def make() -> str:
             stored = self._stored(name)
-            self.parameters[name] = TensorProto(name=name, data_type=stored, dims=shape)
-            return name if stored == TensorProto.FLOAT else self.op("Cast", name, to=TensorProto.FLOAT)
+            view = name if name not in self.parameters else f"{name}{VIEW}{'x'.join(map(str, shape))}"
+            self.parameters[view] = TensorProto(name=view, data_type=stored, dims=shape)
+            value = view if stored == TensorProto.FLOAT else self.op("Cast", view, to=TensorProto.FLOAT)
+            self._views[value] = name
+            return value
 
-        return self.once(("parameter", name), make)
+        shape = tuple(shape)
+        return self.once(("parameter", name, shape), make)
 
     def input(self, name: str, kind: int, dims: Sequence[Dim], axes: Axes) -> str:
         """Add an input; the names of its free axes go to all sizes that follow from them."""
@@ -130,10 +140,29 @@ class GraphBuilder:
         return self.once(("shape", dims), lambda: self.op("Concat", *map(self.size, dims), axis=0))
 
     def reshape(self, value: str, have: Sequence[Dim], want: Sequence[Dim]) -> str:
-        """`value` of shape `have` as shape `want`; a size that the runtime can tell by itself is not computed."""
-        have, want = tuple(have), tuple(want)
+        """`value` of shape `have` as shape `want`. Reshapes in a row become one, or none."""
+        want = tuple(want)
+        value, have = self._unshaped.get(value, (value, tuple(have)))
         if have == want:
             return value
+        made = self.once(("reshape", value, want), lambda: self._reshape(value, have, want))
+        self._unshaped[made] = value, have
+        return made
+
+    def transpose(self, value: str, order: Sequence[int]) -> str:
+        """`value` with its axes in another order. Two in a row become one, or none."""
+        before, order = self._ordered.get(value, (value, range(len(order)))), list(order)
+        source, combined = before[0], [before[1][axis] for axis in order]
+        if combined == sorted(combined):
+            return source
+        made = self.once(("transpose", source, *combined), lambda: self.op("Transpose", source, perm=combined))
+        self._ordered[made] = source, combined
+        return made
+
+    def _reshape(self, value: str, have: tuple[Dim, ...], want: tuple[Dim, ...]) -> str:
+        """A size that the runtime can tell by itself, because it stays or is what is left, is not computed."""
+        if value in self._views:
+            return self.parameter(self._views[value], want)
         kept = [
             0 if i < len(have) and dim == have[i] and not isinstance(dim, int) else dim for i, dim in enumerate(want)
         ]

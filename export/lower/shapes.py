@@ -14,15 +14,17 @@ aten = torch.ops.aten
 _END = 2**63 - 1  # what a slice without an end is given
 
 
-@lowers(aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.dim)
+@lowers(
+    aten.view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.unflatten.int,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+)
 def reshape(state: Lowered, node: torch.fx.Node) -> str:
     source = node.args[0]
     return state.graph.reshape(state.value(source), dims(source), dims(node))
-
-
-@lowers(aten.unsqueeze.default)
-def unsqueeze(state: Lowered, node: torch.fx.Node) -> str:
-    return state.graph.op("Unsqueeze", state.value(node.args[0]), state.graph.ints(node.args[1]))
 
 
 @lowers(aten.expand.default)
@@ -37,7 +39,7 @@ def repeat(state: Lowered, node: torch.fx.Node) -> str:
 
 @lowers(aten.permute.default)
 def permute(state: Lowered, node: torch.fx.Node) -> str:
-    return state.graph.op("Transpose", state.value(node.args[0]), perm=list(node.args[1]))
+    return state.graph.transpose(state.value(node.args[0]), [axis % len(dims(node)) for axis in node.args[1]])
 
 
 @lowers(aten.transpose.int, aten.t.default)
@@ -46,7 +48,7 @@ def transpose(state: Lowered, node: torch.fx.Node) -> str:
     first, second = node.args[1:] or (0, 1)
     order = list(range(rank))
     order[first], order[second] = order[second], order[first]
-    return state.graph.op("Transpose", state.value(node.args[0]), perm=order)
+    return state.graph.transpose(state.value(node.args[0]), order)
 
 
 @lowers(aten.movedim.int)
@@ -55,7 +57,7 @@ def movedim(state: Lowered, node: torch.fx.Node) -> str:
     rank = len(dims(node))
     order = [axis for axis in range(rank) if axis != start % rank]
     order.insert(end % rank, start % rank)
-    return state.graph.op("Transpose", state.value(source), perm=order)
+    return state.graph.transpose(state.value(source), order)
 
 
 @lowers(aten.cat.default)
@@ -66,7 +68,9 @@ def cat(state: Lowered, node: torch.fx.Node) -> str:
 @lowers(aten.stack.default)
 def stack(state: Lowered, node: torch.fx.Node) -> str:
     axis = argument(node, 1, "dim", 0)
-    parts = [state.graph.op("Unsqueeze", state.value(part), state.graph.ints(axis)) for part in node.args[0]]
+    shape = list(dims(node))
+    shape[axis] = 1
+    parts = [state.graph.reshape(state.value(part), dims(part), shape) for part in node.args[0]]
     return parts[0] if len(parts) == 1 else state.graph.op("Concat", *parts, axis=axis)
 
 
