@@ -68,7 +68,7 @@ def _golden(arguments: argparse.Namespace, weights: Any, backend: Any, precision
         from ..backends.torch import TorchBackend
 
         oracle = subject_for(weights, lambda of: TorchBackend(of, precision="bf16"))
-    return examine(arguments.golden, arguments.only, subject_for(weights, backend), oracle, precision)
+    return examine(arguments.golden, arguments.only, subject_for(weights, backend), oracle)
 
 
 def _oracle(arguments: argparse.Namespace, weights: Any, backend: Any, precision: str) -> Any:

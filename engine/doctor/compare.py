@@ -85,3 +85,17 @@ def compare(
     passed = error <= entry["atol"]
     detail = "" if passed else f"worst at {tuple(int(index) for index in worst)}"
     return Row(file, tensor, passed, error, float(entry["atol"]), "absolute", detail)
+
+
+def compare_tokens(file: str, tensor: str, got: np.ndarray, want: np.ndarray, logits: np.ndarray, limit: float) -> Row:
+    """Judge greedy tokens [batch, tokens] of a reduced precision, each chosen after the golden ones before it.
+
+    Another token is as good where the golden logits [batch, tokens, vocabulary] of the two lie within four times the
+    rms error that the precision may make: rounding decides such a tie.
+    """
+    if got.shape != want.shape:
+        return Row(file, tensor, False, None, None, "exact", f"shape {got.shape}, expected {want.shape}")
+    allowed = 4 * limit * float(np.sqrt(np.mean(logits.astype(np.float64) ** 2)))
+    best = np.take_along_axis(logits, want[..., None], axis=-1)
+    gap = float((best - np.take_along_axis(logits, got[..., None], axis=-1)).max(initial=0.0))
+    return Row(file, tensor, gap <= allowed, gap, allowed, "logit gap", f"{np.count_nonzero(got != want)} differ")

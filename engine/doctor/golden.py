@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, SparError
-from .compare import Row, compare, relative_rms
+from .compare import Row, compare, compare_tokens, relative_rms
 from .recompute import recipe
 from .schedulers import recompute_scheduler
 from .subject import Subject
 
 Open = Callable[[str], Subject]  # position table -> a subject
+Entries = dict[str, dict[str, Any]]  # tensor -> its record in tolerances.json
 
 
 def read_golden(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -31,7 +33,7 @@ def read_golden(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {name: np.array(file.raw(name)) for name in file.tensors}, meta
 
 
-def read_tolerances(directory: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def read_tolerances(directory: Path) -> dict[str, Entries]:
     """file -> tensor -> record, from tolerances.json."""
     path = directory / "tolerances.json"
     try:
@@ -43,22 +45,28 @@ def read_tolerances(directory: Path) -> dict[str, dict[str, dict[str, Any]]]:
     return {file: entries for file, entries in found.items() if isinstance(entries, dict)}
 
 
-def _reduced_limits(entries: dict[str, dict[str, Any]], tensor: str, floor: Callable[[], float]) -> Callable[[], float]:
-    """Largest relative rms of a reduced-precision tensor: twice the original's in bfloat16, where it was measured."""
-    known = entries[tensor].get("bf16_relative_rms") or entries.get("image_resized", {}).get("bf16_relative_rms")
-    return (lambda: 2 * known) if known else floor
+class Limits:
+    """How far a reduced precision may be off, as a relative rms: twice what the original loses in bfloat16.
+
+    Where the golden directory does not state that, plain torch in bfloat16 shows it.
+    """
+
+    def __init__(self, entries: Entries, golden: dict[str, np.ndarray], plain: Callable[[], dict[str, np.ndarray]]):
+        self._entries, self._golden, self._plain = entries, golden, cache(plain)
+
+    def __call__(self, tensor: str) -> float:
+        if tensor == "image_uint8" and "image_resized" in self._entries:
+            tensor = "image_resized"  # the same picture before it was rounded
+        known = self._entries[tensor].get("bf16_relative_rms")
+        return 2 * (known or relative_rms(self._plain()[tensor], self._golden[tensor]))
 
 
-def examine(
-    directory: Path, files: list[str] | None, subjects: Open, oracle: Open | None, precision: str
-) -> Iterator[Row]:
+def examine(directory: Path, files: list[str] | None, subjects: Open, oracle: Open | None = None) -> Iterator[Row]:
     """Judge every tensor of a golden directory, file by file.
 
     files      names without ending, or None for all
     subjects   opens the backend under examination for a position table, "sincos" or "none"
-    oracle     opens plain torch in bfloat16: twice its error is the limit of a reduced precision where the golden
-               directory states none; None in fp32
-    precision  of the backend
+    oracle     None for a backend in fp32. Else opens plain torch in bfloat16, and limits are those of `Limits`
     """
     tolerances = read_tolerances(directory)
     unknown = sorted(set(files or ()) - set(tolerances))
@@ -82,21 +90,11 @@ def examine(
                 _values(make, golden, meta, entries, subjects, got)
             except SparError as error:
                 trouble = str(error)
-        plain: dict[str, np.ndarray] = {}
-
-        def floor(name: str, make=make, golden=golden, meta=meta, entries=entries, plain=plain) -> float:
-            """Twice plain torch's relative rms error in bfloat16."""
-            if not plain:
-                _values(make, golden, meta, entries, oracle, plain)
-            return 2 * relative_rms(plain[name], golden[name])
-
+        limits = None
+        if oracle is not None:
+            limits = Limits(entries, golden, partial(_values, make, golden, meta, entries, oracle))
         for name in entries:
-            limit = (
-                None
-                if precision in ("fp32", "fp64")
-                else _reduced_limits(entries, name, lambda name=name, floor=floor: floor(name))
-            )
-            row = _judge(file, name, got, golden, entries, limit)
+            row = _judge(file, name, got, golden, entries, limits)
             yield dataclasses.replace(row, detail=trouble) if trouble and name not in got else row
 
 
@@ -105,25 +103,41 @@ def _absent(file: str, name: str) -> Row:
 
 
 def _judge(
-    file: str, name: str, got: dict[str, np.ndarray], golden: dict[str, np.ndarray],
-    entries: dict[str, dict[str, Any]], limit: Callable[[], float] | None,
-) -> Row:  # fmt: skip
+    file: str,
+    name: str,
+    got: dict[str, np.ndarray],
+    golden: dict[str, np.ndarray],
+    entries: Entries,
+    limits: Limits | None,
+) -> Row:
     if name not in golden:
         return _absent(file, name)
+    if limits is not None and name == "new_ids" and name in got:
+        return compare_tokens(file, name, got[name], golden[name], golden["logits"], limits("logits"))
     rows = entries[name].get("valid_rows")
+    limit = None if limits is None else partial(limits, name)
     return compare(file, name, got.get(name), golden[name], entries[name], golden[rows] if rows else None, limit)
 
 
 def _values(
-    make: Any, golden: dict[str, np.ndarray], meta: dict[str, Any], entries: dict[str, Any], subjects: Open,
-    got: dict[str, np.ndarray],
-) -> None:  # fmt: skip
-    """Put into `got` what the recipe yields and the file has, with and without position table where it has both."""
+    make: Any,
+    golden: dict[str, np.ndarray],
+    meta: dict[str, Any],
+    entries: Entries,
+    subjects: Open,
+    got: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """What the recipe yields and the file has, also without the position table where the file has that.
+
+    got  filled as values come, so that what was computed before an error is kept
+    """
+    got = {} if got is None else got
     wanted = ["sincos"] + (["none"] if any("without_pos_embed" in name for name in entries) else [])
     for position in wanted:
         for name, value in make(subjects(position), golden, meta):
             if name in entries:
                 got[name] = value
+    return got
 
 
 def subject_for(open_weights: Callable[[str], Any], open_backend: Callable[[Any], Any]) -> Open:

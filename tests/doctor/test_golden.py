@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from spar_engine.backends.choose import open_backend
-from spar_engine.doctor.compare import compare
+from spar_engine.doctor.compare import compare, compare_tokens
 from spar_engine.doctor.golden import examine, read_tolerances, subject_for
 from spar_engine.weights import Checkpoint
 
@@ -35,7 +35,7 @@ def present(directory):
 
 def rows_of(directory, weights, backend, files=None, precision="fp32"):
     subjects = subject_for(weights, partial(open_backend, backend, precision=precision))
-    return list(examine(directory, files or present(directory), subjects, None, precision))
+    return list(examine(directory, files or present(directory), subjects))
 
 
 def weights_of(directory, changed=None):
@@ -57,9 +57,19 @@ def test_every_tensor_agrees(golden_dir, name, backend):
     assert not [row for row in rows if not row.passed]
 
 
+@pytest.mark.parametrize("name", ["spar-tiny", "unilip-tiny"])
+def test_bf16_loses_no_more_than_twice_what_the_original_loses(golden_dir, name):
+    directory = golden_dir(name)
+    native = subject_for(weights_of(directory), partial(open_backend, "native", precision="bf16"))
+    plain = subject_for(weights_of(directory), partial(open_backend, "torch", precision="bf16"))
+    rows = list(examine(directory, present(directory), native, plain))
+    assert not [row for row in rows if not row.passed]
+    assert any(row.measure == "relative rms" for row in rows)
+
+
 def test_schedulers_agree(golden_dir):
     directory = golden_dir("schedulers")
-    rows = list(examine(directory, present(directory), None, None, "fp32"))
+    rows = list(examine(directory, present(directory), None))
     assert len(rows) == 80
     assert all(row.passed for row in rows)
 
@@ -107,3 +117,12 @@ def test_comparison_refuses_what_it_must():
     picture = np.zeros((10, 10, 3), np.uint8)
     assert not compare("f", "t", picture + 2, picture, {"exact": True}, None, None).passed
     assert not compare("f", "t", np.array([1, 2]), np.array([1, 3]), {"exact": True}, None, None).passed
+
+
+def test_another_token_is_as_good_only_in_a_tie():
+    logits = np.array([[[3.0, 2.99, -3.0], [3.0, 0.0, -3.0]]])
+    want = np.array([[0, 0]])
+    assert compare_tokens("f", "t", np.array([[0, 0]]), want, logits, 0.01).passed
+    assert compare_tokens("f", "t", np.array([[1, 0]]), want, logits, 0.01).passed
+    assert not compare_tokens("f", "t", np.array([[0, 1]]), want, logits, 0.01).passed
+    assert not compare_tokens("f", "t", np.array([[0]]), want, logits, 0.01).passed
