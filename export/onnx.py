@@ -142,10 +142,12 @@ class _Work:
         before  what it says now; weights that are still the same are not written again
         """
         from . import store
+        from .traces import traced
 
         name = self.component.name
         self.progress.begin(name, reasons)
-        plain = self._trace(taps=False)
+        self.progress.phase("tracing")
+        plain, tapped = traced(self.component, self.weights, taps)
         names = store.parameters(plain)
         source = self.weights.sha256(names)
         if self.in_place:
@@ -155,20 +157,11 @@ class _Work:
         else:
             stored = self._copy(names)
         graph = self._write(plain, f"{name}.onnx", stored)
-        tapped = self._write(self._trace(taps=True), f"{name}.taps.onnx", stored) if taps else None
+        inner = self._write(tapped, f"{name}.taps.onnx", stored) if tapped else None
         spec = spec_sha256(name, self.weights.config)
-        entry = Entry(graph, tapped, stored.files, self.in_place, tuple(names), source, spec, recipe_sha256(),
+        entry = Entry(graph, inner, stored.files, self.in_place, tuple(names), source, spec, recipe_sha256(),
                       versions())  # fmt: skip
         return entry, len(plain.graph.node)
-
-    def _trace(self, taps: bool) -> ModelProto:
-        from .store import ONNX_TYPE
-        from .trace import trace
-
-        self.progress.phase("tracing with taps" if taps else "tracing")
-        return trace(
-            self.component, self.weights.config, lambda name: ONNX_TYPE[self.weights.info(name).dtype], taps=taps
-        )
 
     def _copy(self, names: list[str]) -> Any:
         from . import store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 
 import torch
@@ -21,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 
 from . import functions
 from .lower import GraphBuilder, lower_program
+from .lower.graph import Axes
 from .versions import IR_VERSION, OPSET
 
 
@@ -39,22 +40,37 @@ def _returning_taps(cut: cuts.Cut, outputs: Collection[str]) -> list[str]:
     return names
 
 
-def trace(component: Component, config: ModelConfig, stored: Callable[[str], int], taps: bool = False) -> ModelProto:
-    """The ONNX model of one component.
+def trace(
+    component: Component, config: ModelConfig, stored: Callable[[str], int], taps: bool = False
+) -> tuple[ModelProto, ModelProto | None]:
+    """The ONNX model of one component, and the one that shows its inner tensors too.
 
     stored   parameter name -> ONNX type of the stored tensor; it becomes the type of the initializer
-    taps     also give the inner tensors that the module names, as further outputs
-    returns  a model whose initializers for parameters have no data yet, only name, type and shape
+    taps     also make the second model: the tensors that the module names are further outputs
+    returns  models whose initializers for parameters have no data yet, only name, type and shape
     errors   LoweringError when the module uses an operator that `lower` does not know
     """
     cut = cuts.build(component.name, config)
-    tapped = _returning_taps(cut, component.outputs) if taps else []
+    names = _returning_taps(cut, component.outputs) if taps else []
     program = _export(cut, component, config)
-    graph = GraphBuilder(stored)
     inputs = {name: _axes(tensor, component) for name, tensor in component.inputs.items()}
     outputs = {name: _axes(tensor, component) for name, tensor in component.outputs.items()}
-    lower_program(program, graph, inputs, outputs | dict.fromkeys(tapped))
-    return _model(component, graph)
+
+    def lowered(wanted: Mapping[str, Axes | None]) -> ModelProto:
+        graph = GraphBuilder(stored)
+        lower_program(program, graph, inputs, wanted)
+        return _model(component, graph)
+
+    tapped = lowered(outputs | dict.fromkeys(names)) if taps else None
+    _forget_results(program, len(outputs))
+    return lowered(outputs), tapped
+
+
+def _forget_results(program: ExportedProgram, kept: int) -> None:
+    """Leave a program only its first results, and what they need: as if nothing had been tapped."""
+    node = next(reversed(program.graph.nodes))
+    node.args = (tuple(node.args[0])[:kept],)
+    program.graph.eliminate_dead_code()
 
 
 def _export(cut: cuts.Cut, component: Component, config: ModelConfig) -> ExportedProgram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import pytest
 CARRIED = Path(__file__).parent / "golden"
 BESIDE = Path(__file__).parents[2] / "shared" / "golden"  # the whole set, beside the checkout
 TYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Digests, traces and graphs that tests make are kept for the next run, away from the user's own."""
+    os.environ.setdefault("SPAR_CACHE", str(config.cache.mkdir("spar")))
 
 
 def find(path: str, places: tuple[Path, ...]) -> Path:

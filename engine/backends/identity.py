@@ -29,7 +29,7 @@ _READS = {
 """Parts of the configuration that a component's module reads."""
 
 _RECIPE = {
-    "spar_export": ("trace.py", "functions.py", "attach.py", "lower/*.py"),
+    "spar_export": ("trace.py", "functions.py", "store.py", "lower/*.py"),
     "spar_engine": ("modules/**/*.py", "ops/torch_ops.py"),
 }
 """The code that decides what a graph is."""

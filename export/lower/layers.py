@@ -58,7 +58,7 @@ def _beside_tokens(node: torch.fx.Node) -> bool:
     source = node.args[0]
     if source.target is aten.unflatten.int and turned(source.args[0]):
         return True
-    users = list(node.users)
+    users = [user for user in node.users if user.op != "output"]
     return len(users) == 1 and flat(users[0]) and all(map(turned, users[0].users))
 
 
