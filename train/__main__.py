@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def parser() -> argparse.ArgumentParser:
-    from .recipe import ABLATIONS
+    from .lab import ABLATIONS
     from .stages import STAGES
 
     top = argparse.ArgumentParser(prog="python -m spar_train", description="Train spar-nano.")
@@ -19,10 +19,14 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words)
         command.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run goes on")
         command.add_argument("--budget-minutes", type=float, required=True,
-                             help="of training, pauses not counted" + ("; divided among the stages" if name == "all" else ""))  # fmt: skip
+                             help="processor time of the training thread; `all` divides it")  # fmt: skip
         command.add_argument("--threads", type=int, default=1, help="of torch in each process (default %(default)s)")
-        command.add_argument("--processes", type=int, default=1, help="that share the work (default %(default)s); "
-                             "two of one thread each outrun one of two")
+        command.add_argument(
+            "--processes",
+            type=int,
+            default=1,
+            help="that share the work (default %(default)s); two of one thread each outrun one of two",
+        )
         command.add_argument("--without", choices=ABLATIONS, default=None, help="leave out one idea")
     for name, words in (("export", "write the checkpoint of a run"), ("plot", "draw the loss curves of a run")):
         command = commands.add_parser(name, help=words)

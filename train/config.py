@@ -19,11 +19,12 @@ QUERIES = 16
 LATENT_CHANNELS = 32
 
 
-def nano(vocab_size: int, image_token_id: int, latent_scale: float = 1.0) -> ModelConfig:
+def nano(vocab_size: int, image_token_id: int, latent_scale: float = 1.0, without: str | None = None) -> ModelConfig:
     """A SPAR of about 9 million parameters: every part of the family, one visual token for each cell of the world.
 
     vocab_size, image_token_id  of the trained tokenizer
     latent_scale                1 / standard deviation of the tokenizer's latents, known after its stages
+    without                     an ablation (`lab.ABLATIONS`); "router" and "pixel-stream" change the shape
     """
     return ModelConfig(
         name="spar-nano",
@@ -34,7 +35,8 @@ def nano(vocab_size: int, image_token_id: int, latent_scale: float = 1.0) -> Mod
         connector_depth=3,
         query_count=QUERIES,
         streams=StreamsConfig(
-            dual=True, blocks=3, latent_channels=LATENT_CHANNELS, pixel_depth=2, pixel_heads=4, pixel_mlp_width=512
+            dual=without != "pixel-stream", blocks=3, latent_channels=LATENT_CHANNELS, pixel_depth=2, pixel_heads=4,
+            pixel_mlp_width=0 if without == "pixel-stream" else 512,
         ),
         dit=DiTConfig(
             depth=7, heads=6, head_dim=32, cross_heads=4, cross_head_dim=48, caption_width=192, sample_size=GRID,
@@ -46,7 +48,7 @@ def nano(vocab_size: int, image_token_id: int, latent_scale: float = 1.0) -> Mod
             head_dim=32, latent_channels=LATENT_CHANNELS,
         ),
         latent_scale=latent_scale,
-        router=RouterConfig(picks=4),
+        router=None if without == "router" else RouterConfig(picks=4),
         sampler=SamplerConfig(),
         image_token_id=image_token_id,
     )  # fmt: skip

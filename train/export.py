@@ -1,4 +1,4 @@
-"""A run's learned weights as a checkpoint of the family: bfloat16, the engine's own writers, no training-only tensor."""
+"""A run's learned weights as a checkpoint of the family: bfloat16, the engine's own writers."""
 
 from __future__ import annotations
 

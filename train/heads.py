@@ -44,7 +44,7 @@ class PixelEncoder(nn.Module):
 
 
 class Grounding(nn.Module):
-    """What stands in each cell, read from the visual tokens: the perception that a pretrained tower would bring along."""
+    """What stands in each cell, read from the visual tokens: what a pretrained tower would bring."""
 
     def __init__(self, width: int):
         super().__init__()

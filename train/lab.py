@@ -1,6 +1,7 @@
 """A run's folder: tokenizer, configuration, and what every stage has learned so far.
 
     RUN/tokenizer.json           made first
+    RUN/without.json             only where the run leaves an idea out
     RUN/latent_scale.json        after the tokenizer stages
     RUN/<stage>/learned.pt       EMA of the tensors that the stage trains; always complete
     RUN/<stage>/state.pt         everything needed to go on where it stopped
@@ -25,6 +26,10 @@ from .tokenizer import train_tokenizer
 from .world.palette import GRID
 
 SEED = 20261122
+ABLATIONS = ("router", "alignment", "pixel-stream", "sgt")
+_STREAMS = "semantic_down_blocks semantic_down_mlp pixel_transformer pixel_down_blocks pixel_down_mlp fusion_layer"
+DUAL = tuple(f"model.vae_decoder.{part}." for part in _STREAMS.split())
+SINGLE = ("model.vae_decoder.down_blocks.", "model.vae_decoder.down_mlp.")
 
 
 def write_aside(path: Path, save) -> None:
@@ -38,18 +43,39 @@ class Lab:
     """Model, training heads and texts of a run."""
 
     def __init__(self, run: Path, stages: list[str], without: str | None = None):
-        self.run, self.stages, self.without = run, stages, without
+        """without  one of ABLATIONS for a new run that leaves an idea out; None for any other, and to go on"""
+        self.run, self.stages = run, stages
         run.mkdir(parents=True, exist_ok=True)
+        self.without = self._ablation(without)
         words = run / "tokenizer.json"
         if not words.exists():
             write_aside(words, lambda aside: train_tokenizer(aside, seed=SEED))
         self.texts = Texts(words, GRID * GRID)
         scale = run / "latent_scale.json"
         self.latent_scale = json.loads(scale.read_text())["latent_scale"] if scale.exists() else 1.0
-        self.config = nano(self.texts.vocabulary, self.texts.image, self.latent_scale)
+        self.config = nano(self.texts.vocabulary, self.texts.image, self.latent_scale, self.without)
         torch.manual_seed(SEED)
         self.model, self.heads = Spar(self.config), Heads(self.config)
         initialise(self.model)
+
+    def _ablation(self, without: str | None) -> str | None:
+        note = self.run / "without.json"
+        if note.exists():
+            known = json.loads(note.read_text())["without"]
+            if without not in (None, known):
+                raise SystemExit(f"{self.run} was begun without {known}, not without {without}; use another folder")
+            return known
+        if without is not None and any(self.run.iterdir()):
+            raise SystemExit(f"{self.run} was begun with everything, not without {without}; use another folder")
+        if without is not None:
+            write_aside(note, lambda aside: aside.write_text(json.dumps({"without": without}) + "\n"))
+        return without
+
+    def absent(self) -> tuple[str, ...]:
+        """Prefixes of tensors that this model does not have, or does not train."""
+        streams = SINGLE if self.config.streams.dual else DUAL
+        router = () if self.config.router else ("model.dynamic_router.",)
+        return streams + router + (("heads.alignment.",) if self.without == "alignment" else ())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by its name in `learned.pt`: the checkpoint's names, and `heads.` for what is not exported."""

@@ -33,8 +33,10 @@ class Stage(Protocol):
     def __init__(self, lab: Lab): ...
     def prepare(self) -> None:
         """Once, when the stage starts from the results of those before it."""
+
     def loss(self, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float], int]:
         """(loss, what to log, samples) of one fresh batch."""
+
     def evaluate(self) -> dict[str, float]:
         """Scores on held-out compositions."""
 
@@ -56,6 +58,8 @@ class Trainer:
         for parameter in every.values():
             parameter.requires_grad_(False)
         for prefix, factor in stage.parts.items():
+            if prefix in lab.absent():
+                continue
             found = {n: p for n, p in every.items() if n.startswith(prefix) and n not in self.trained}
             if not found:
                 raise ValueError(f"stage {stage.name}: no tensor is called {prefix}*")
@@ -124,7 +128,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             loss, seen, samples = self.stage.loss(rng)
         loss.backward()
-        ranks.average(p.grad for p in self.trained.values())
+        ranks.average(p.grad for p in self.trained.values() if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"stage {self.stage.name}: the gradient is not finite at step {self.step}")
@@ -137,7 +141,9 @@ class Trainer:
 
     def run(self) -> dict[str, float]:
         """Trains until the budget is spent; returns the last scores."""
-        bar = tqdm(total=100, initial=min(100, int(100 * self.progress())), desc=self.stage.name, unit="%", mininterval=5)
+        bar = tqdm(
+            total=100, initial=min(100, int(100 * self.progress())), desc=self.stage.name, unit="%", mininterval=5
+        )
         logged, saved, judged = [time.monotonic()] * 3
         sums: dict[str, float] = {}
         steps = samples = 0
@@ -164,20 +170,26 @@ class Trainer:
             if now - judged > self.evaluate_every:
                 scores = self.evaluate()
                 self.log({f"eval_{k}": v for k, v in scores.items()})
-                tqdm.write(f"{self.stage.name} step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+                tqdm.write(
+                    f"{self.stage.name} step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
+                )
                 judged = logged = time.monotonic()
         if ranks.rank():
             return {}
         self.save()
         scores = self.evaluate()
         self.log({f"eval_{k}": v for k, v in scores.items()})
-        tqdm.write(f"{self.stage.name} done at step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+        tqdm.write(
+            f"{self.stage.name} done at step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
+        )
         bar.close()
         return scores
 
     def log(self, values: dict[str, float]) -> None:
         if ranks.rank():
             return
-        line = {"step": self.step, "elapsed": round(self.elapsed, 1)} | {k: float(f"{v:.6g}") for k, v in values.items()}
+        line = {"step": self.step, "elapsed": round(self.elapsed, 1)} | {
+            k: float(f"{v:.6g}") for k, v in values.items()
+        }
         with open(Path(self.folder) / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -17,7 +17,9 @@ def drawing(lab: Lab, each: int = 16, seed: int = 0) -> dict[str, float]:
     seen = judge.observe(sampling.draw(lab, [r.prompt for r in asked], seed=seed))
     right = np.array([r.fulfilled(o) for r, o in zip(asked, seen, strict=True)]).reshape(-1, each).mean(1)
     exact = np.mean([r.exact(o) for r, o in zip(asked, seen, strict=True)])
-    return {"overall": float(right.mean()), "exact": float(exact)} | dict(zip(tasks.CATEGORIES, map(float, right), strict=True))
+    return {"overall": float(right.mean()), "exact": float(exact)} | dict(
+        zip(tasks.CATEGORIES, map(float, right), strict=True)
+    )
 
 
 def editing_(lab: Lab, each: int = 8, seed: int = 0) -> dict[str, float]:

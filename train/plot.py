@@ -35,7 +35,9 @@ def plot(run: Path, out: Path) -> None:
     for (loss, score), (name, log) in zip(axes, logs.items(), strict=True):
         for key, (minutes, points) in curves(log).items():
             is_score = key.startswith("eval_")
-            (score if is_score else loss).plot(minutes, points, label=key.removeprefix("eval_"), marker="." if is_score else "")
+            (score if is_score else loss).plot(
+                minutes, points, label=key.removeprefix("eval_"), marker="." if is_score else ""
+            )
         for axis, words in ((loss, "losses"), (score, "scores, held out")):
             axis.set_title(f"{name}: {words}", fontsize=9)
             axis.set_xlabel("minutes", fontsize=8)

@@ -10,15 +10,13 @@ from .lab import Lab
 from .loop import Trainer
 from .stages import SHARES, STAGES
 
-ABLATIONS = ("router", "alignment", "pixel-stream", "sgt")
-
 
 def stages(args: argparse.Namespace) -> None:
     """Runs one stage, or all that have budget left."""
     torch.set_num_threads(args.threads)
     for name in STAGES if args.command == "all" else [args.command]:
-        if name == "sgt" and args.without == "sgt":
-            continue
         share = SHARES[name] / sum(SHARES.values()) if args.command == "all" else 1.0
         lab = Lab(args.out, list(STAGES), without=args.without)
+        if name == lab.without:
+            continue
         Trainer(lab, STAGES[name](lab), args.budget_minutes * share).run()

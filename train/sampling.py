@@ -12,7 +12,9 @@ from .lab import Lab
 
 
 @torch.no_grad()
-def draw(lab: Lab, prompts, *, features=None, seed: int = 0, steps: int = 20, scale: float = DEFAULT_SCALE) -> np.ndarray:
+def draw(
+    lab: Lab, prompts, *, features=None, seed: int = 0, steps: int = 20, scale: float = DEFAULT_SCALE
+) -> np.ndarray:
     """uint8 [batch, side, side, 3].
 
     prompts   requests, or instructions where there are `features`

@@ -14,8 +14,8 @@ from .tokenizer import token_ids
 
 @dataclass(slots=True)
 class Packed:
-    """Several question-and-answer branches over one picture each, as one sequence: what a branch sees and where it stands
-    are those of a chat that holds this one question."""
+    """Several questions and answers about one picture as one sequence. What a branch sees, and where it stands, are those
+    of a chat that holds this one question."""
 
     ids: torch.Tensor  # [batch, tokens]
     positions: torch.Tensor  # [batch, tokens]
@@ -69,7 +69,9 @@ class Texts:
             for number in range(len(chat)):
                 ids = asked[at] + answered[at]
                 after = [-100] * (len(asked[at]) - 1) + answered[at] + [-100]
-                row += [(t, len(prefix_ids) + p, number + 1, n) for p, (t, n) in enumerate(zip(ids, after, strict=True))]
+                row += [
+                    (t, len(prefix_ids) + p, number + 1, n) for p, (t, n) in enumerate(zip(ids, after, strict=True))
+                ]
                 at += 1
             rows.append(row)
         table = np.tile(np.array([self.pad, 0, -1, -100]), (len(rows), max(map(len, rows)), 1))

@@ -37,7 +37,7 @@ class Edit:
         for slot in range(after.count[0]):
             free = self._is_new(slot) and self.kind == "add"
             fits = [o for o in left if self._same(o, slot, size=not free)
-                    and (self._inside(o, slot) if free else np.hypot(*(centres[slot] - (o.x, o.y))) <= TOLERANCE)]  # fmt: skip
+                    and (self._inside(o, slot) if free else _near(centres[slot], o))]  # fmt: skip
             if not fits:
                 return False
             left.remove(fits[0])
@@ -54,7 +54,9 @@ class Edit:
                     mask[scenes.row()[0, slot], :, scenes.column()[0, slot]] = False
         if self.kind == "add":  # it may have been put elsewhere
             for o in seen.objects:
-                if not any(np.hypot(*(c - (o.x, o.y))) <= TOLERANCE for c in self.before.centres()[0, : self.before.count[0]]):
+                if not any(
+                    np.hypot(*(c - (o.x, o.y))) <= TOLERANCE for c in self.before.centres()[0, : self.before.count[0]]
+                ):
                     rows, columns = (slice(max(int(v) - CELL // 2, 0), int(v) + CELL // 2 + 1) for v in (o.y, o.x))
                     mask.reshape(SIDE, SIDE)[rows, columns] = False
         mask = mask.reshape(SIDE, SIDE)
@@ -78,10 +80,16 @@ class Edit:
         return where not in self.instruction or quadrant(cell) == where
 
 
+def _near(centre: np.ndarray, o: Found) -> bool:
+    return bool(np.hypot(*(centre - (o.x, o.y))) <= TOLERANCE)
+
+
 def _has(scenes: Scenes, other: Scenes, slot: int) -> bool:
     """Does `scenes` hold exactly the object in this slot of `other`?"""
     names = ("shape", "colour", "size", "cell", "dx", "dy")
-    return any(all(getattr(scenes, n)[0, s] == getattr(other, n)[0, slot] for n in names) for s in range(scenes.count[0]))
+    return any(
+        all(getattr(scenes, n)[0, s] == getattr(other, n)[0, slot] for n in names) for s in range(scenes.count[0])
+    )
 
 
 def held_out_edits(kind: str, number: int, seed: int = 0) -> list[Edit]:

@@ -34,7 +34,9 @@ def judge_accuracy(number: int, seed: int = 0) -> dict[str, Any]:
     scenes = sample.propose(rng, number)
     pictures = render(scenes)
     soft = np.stack([_softened(p, rng) for p in pictures])
-    return {name: stats.share(_named(scenes, judge.observe(seen))) for name, seen in (("plain", pictures), ("soft", soft))}
+    return {
+        name: stats.share(_named(scenes, judge.observe(seen))) for name, seen in (("plain", pictures), ("soft", soft))
+    }
 
 
 def _softened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -66,7 +68,9 @@ def drawing(engine: Any, number: int, seed: int, progress: Progress, sheet: Shee
         right = [r.fulfilled(o) for r, o in zip(asked, seen, strict=True)]
         exact = [r.exact(o) for r, o in zip(asked, seen, strict=True)]
         found[category] = stats.share(right) | {"nothing_else": sum(exact) / number}
-        sheet.row(category, [(f"{'+' if ok else '-'} {r.prompt}", p) for r, p, ok in zip(asked, drawn, right, strict=True)])
+        sheet.row(
+            category, [(f"{'+' if ok else '-'} {r.prompt}", p) for r, p, ok in zip(asked, drawn, right, strict=True)]
+        )
     values = [found[c]["value"] for c in tasks.CATEGORIES]
     half = 1.96 * np.sqrt(sum(v * (1 - v) / number for v in values)) / len(values)
     overall = float(np.mean(values))

@@ -6,6 +6,7 @@ colour are then fitted with every shape at the region's own centroid and area; t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,44 +96,64 @@ def _fit(cover: np.ndarray, x: float, y: float) -> tuple[int, float, float, floa
     return best
 
 
+def _parts(region: np.ndarray, colour: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """(mask, colour) of every object in a connected region: objects of different colours may touch."""
+    tally = np.bincount(colour[region], minlength=len(COLOURS))
+    several = np.flatnonzero(tally >= max(MIXED * region.sum(), LEAST_AREA / 2))
+    if len(several) <= 1:
+        yield region, int(tally.argmax())
+    else:
+        for c in several:
+            yield region & (colour == c), int(c)
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """With one pixel around: where the soft edge lies."""
+    near = mask.copy()
+    near[1:] |= mask[:-1]
+    near[:-1] |= mask[1:]
+    near[:, 1:] |= mask[:, :-1]
+    near[:, :-1] |= mask[:, 1:]
+    return near
+
+
+def _measure(
+    picture: np.ndarray, ground: np.ndarray, part: np.ndarray, others: np.ndarray, colour: int
+) -> Found | None:
+    """The object under the mask `part`; None for a speck. `others` are pixels that belong to other objects."""
+    rows, columns = np.nonzero(part)
+    top, left = max(rows.min() - 3, 0), max(columns.min() - 3, 0)
+    box = np.s_[top : rows.max() + 4, left : columns.max() + 4]
+    line = np.median(picture[part].astype(np.float64), axis=0) - ground
+    share = ((picture[box] - ground) * line).sum(-1) / (line**2).sum()
+    cover = np.clip(share, 0, 1) * (_grown(part[box]) & ~others[box])
+    if cover.sum() < LEAST_AREA:
+        return None
+    ys, xs = np.mgrid[: cover.shape[0], : cover.shape[1]] + 0.5
+    x, y = (cover * xs).sum() / cover.sum(), (cover * ys).sum() / cover.sum()
+    shape, overlap, radius, middle = _fit(cover, x, y)
+    name = SHAPES[shape] if overlap >= LEAST_OVERLAP else None
+    large = bool(radius > RADII.mean())
+    return Found(name, COLOURS[colour], large, float(left + x), float(top + middle), overlap)
+
+
 def _objects(picture: np.ndarray, ground: np.ndarray, colour: np.ndarray, labels: np.ndarray) -> list[Found]:
     """Objects of one picture: [height, width] colour of every pixel, region of every pixel."""
     found = []
     for label in np.unique(labels[labels > 0]):
         region = labels == label
-        if region.sum() < LEAST_AREA / 2:
-            continue
-        tally = np.bincount(colour[region], minlength=len(COLOURS))
-        main = int(tally.argmax())
-        for c in np.flatnonzero(tally >= max(MIXED * region.sum(), LEAST_AREA / 2)):
-            part = region if tally[main] == tally[tally >= MIXED * region.sum()].sum() else region & (colour == c)
-            if part is region and c != main:
-                continue
-            rows, columns = np.nonzero(part)
-            top, left = max(rows.min() - 3, 0), max(columns.min() - 3, 0)
-            box = np.s_[top : rows.max() + 4, left : columns.max() + 4]
-            core = part[box]
-            near = core.copy()  # one pixel around: where the soft edge lies
-            near[1:] |= core[:-1]; near[:-1] |= core[1:]; near[:, 1:] |= core[:, :-1]; near[:, :-1] |= core[:, 1:]  # noqa: E702
-            line = np.median(picture[part].astype(np.float64), axis=0) - ground
-            share = ((picture[box] - ground) * line).sum(-1) / (line**2).sum()
-            others = (labels[box] > 0) & ~core
-            cover = np.clip(share, 0, 1) * (near & ~others)
-            if cover.sum() < LEAST_AREA:
-                continue
-            ys, xs = np.mgrid[: cover.shape[0], : cover.shape[1]] + 0.5
-            x, y = (cover * xs).sum() / cover.sum(), (cover * ys).sum() / cover.sum()
-            shape, overlap, radius, middle = _fit(cover, x, y)
-            name = SHAPES[shape] if overlap >= LEAST_OVERLAP else None
-            found.append(Found(name, COLOURS[c], bool(radius > RADII.mean()), float(left + x), float(top + middle),
-                               overlap))  # fmt: skip
-    return found
+        if region.sum() >= LEAST_AREA / 2:
+            for part, c in _parts(region, colour):
+                found.append(_measure(picture, ground, part, (labels > 0) & ~part, c))
+    return [f for f in found if f is not None]
 
 
 def observe(pictures: np.ndarray) -> list[Observation]:
     """Sees [n, SIDE, SIDE, 3] uint8 RGB pictures. ValueError for another size: the judge measures in pixels."""
     if pictures.ndim != 4 or pictures.shape[1:] != (SIDE, SIDE, 3) or pictures.dtype != np.uint8:
-        raise ValueError(f"judge: pictures are {pictures.dtype}{list(pictures.shape)}, expected uint8[n, {SIDE}, {SIDE}, 3]")
+        raise ValueError(
+            f"judge: pictures are {pictures.dtype}{list(pictures.shape)}, expected uint8[n, {SIDE}, {SIDE}, 3]"
+        )
     index, ground = _backgrounds(pictures)
     colour = _explain(pictures, ground)
     labels = connected(np.where(colour >= 0, 0, -1))

@@ -1,4 +1,4 @@
-"""`spar-bench quality`: scores of a checkpoint that draws the world of `spar_train.world`, as JSON and a contact sheet."""
+"""`spar-bench quality`: scores of a checkpoint that draws our world, as JSON and a contact sheet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of prompts, scenes and noise (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
                         help=f"parts to run, of: {', '.join(PARTS)} (default: all)")  # fmt: skip
-    parser.add_argument("--json", type=Path, required=True, help="file for the scores; the contact sheet goes beside it")
+    parser.add_argument(
+        "--json", type=Path, required=True, help="file for the scores; the contact sheet goes beside it"
+    )
 
 
 def run_quality(args: argparse.Namespace) -> int:
@@ -57,7 +59,11 @@ def run_quality(args: argparse.Namespace) -> int:
             result["reconstruction"] = evaluate.reconstruction(*common, sheet)
         if "segment" in args.only:
             result["segmentation"] = evaluate.segmentation(*common, sheet)
-        about = {"model": engine.config.name, "backend": engine.about["backend"], "precision": engine.about["precision"]}
+        about = {
+            "model": engine.config.name,
+            "backend": engine.about["backend"],
+            "precision": engine.about["precision"],
+        }
     result = {"about": about | {"samples": args.samples, "seed": args.seed, "steps": 20, "guidance": "default",
                                 "machine": platform.processor() or platform.machine(),
                                 "seconds": round(time.monotonic() - begin, 1)}} | result  # fmt: skip
@@ -74,7 +80,10 @@ def table(result: dict[str, Any]) -> str:
     lines = []
     for part, scores in result.items():
         for name, score in scores.items() if part != "about" else ():
-            lines.append(f"{part:15} {name:22} {score['value']:8.3f}  [{score['low']:.3f}, {score['high']:.3f}]  n={score['samples']}")
+            lines.append(
+                f"{part:15} {name:22} {score['value']:8.3f}  "
+                f"[{score['low']:.3f}, {score['high']:.3f}]  n={score['samples']}"
+            )
     return "\n".join(lines)
 
 

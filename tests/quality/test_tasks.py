@@ -15,7 +15,9 @@ def scene_of(request: tasks.Request, *, spoil: str | None = None) -> Scenes:
     scenes.dx[:] = scenes.dy[:] = JITTERS // 2
     objects = [w for w in request.wanted for _ in range(w.number)]
     scenes.count[:] = len(objects)
-    cells = {"left of": (4, 6), "right of": (6, 4), "above": (1, 9), "below": (9, 1)}.get(request.relation, (0, 2, 5, 11, 14))
+    cells = {"left of": (4, 6), "right of": (6, 4), "above": (1, 9), "below": (9, 1)}.get(
+        request.relation, (0, 2, 5, 11, 14)
+    )
     for slot, want in enumerate(objects):
         scenes.shape[0, slot] = SHAPES.index(want.shape)
         scenes.colour[0, slot] = COLOURS.index(want.colour or "green")

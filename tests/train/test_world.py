@@ -40,7 +40,9 @@ def test_held_out_pair_and_relation_are_found_by_brute_force():
         n = scenes.count[i]
         kinds = [int(scenes.shape[i, s]) * len(COLOURS) + int(scenes.colour[i, s]) for s in range(n)]
         cells = [divmod(int(c), GRID) for c in scenes.cell[i, :n]]
-        bad = any(c == (3 * s + 1) % len(COLOURS) for s, c in zip(scenes.shape[i, :n], scenes.colour[i, :n], strict=True))
+        bad = any(
+            c == (3 * s + 1) % len(COLOURS) for s, c in zip(scenes.shape[i, :n], scenes.colour[i, :n], strict=True)
+        )
         bad |= n == 1 and bool(holdout.singles()[scenes.shape[i, 0], scenes.size[i, 0], scenes.background[i]])
         bad |= n == 2 and bool(holdout.shape_pairs()[scenes.shape[i, 0], scenes.shape[i, 1], scenes.background[i]])
         bad |= any(bool(holdout.counts()[kinds.count(k), k]) for k in kinds)
@@ -103,7 +105,13 @@ def test_questions_have_true_answers():
         names = [f"{COLOURS[c]} {SHAPES[s]}" for c, s in zip(scenes.colour[i], scenes.shape[i], strict=True)]
         names = names[: scenes.count[i]]
         asked = questions.question(rng, scenes, i, "exists")
-        noun = asked[0].removeprefix("Is there a ").removeprefix("Is there an ").removesuffix("?").removesuffix(" in the image")
+        noun = (
+            asked[0]
+            .removeprefix("Is there a ")
+            .removeprefix("Is there an ")
+            .removesuffix("?")
+            .removesuffix(" in the image")
+        )
         assert asked[1] == ("yes" if noun in names else "no")
         asked = questions.question(rng, scenes, i, "count")
         noun = asked[0].removeprefix("How many ").split(" are ")[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 
@@ -27,7 +29,7 @@ def pictures(rng: np.random.Generator, batch: int) -> tuple[np.ndarray, object]:
 
 class Autoencoder:
     name, rate, batch = "autoencoder", 2e-3, 16
-    parts = {"model.vae_decoder.decoder.": 1.0, "heads.pixel_encoder.": 1.0}
+    parts: ClassVar = {"model.vae_decoder.decoder.": 1.0, "heads.pixel_encoder.": 1.0}
 
     def __init__(self, lab: Lab):
         self.lab = lab

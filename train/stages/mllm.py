@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,9 @@ def request_loss(lab: Lab, rng: np.random.Generator, scenes: Scenes) -> torch.Te
     ids, mask = lab.texts.generation(data.prompts(rng, scenes))
     levels = lab.model.levels(lab.model.embed(ids), mask)
     wanted = mask[:, 1:].bool()
-    return F.cross_entropy(lab.model.lm_head(levels[lab.config.language.depth][:, :-1][wanted]).float(), ids[:, 1:][wanted])
+    return F.cross_entropy(
+        lab.model.lm_head(levels[lab.config.language.depth][:, :-1][wanted]).float(), ids[:, 1:][wanted]
+    )
 
 
 def exact_match(lab: Lab, chats_: list[list[tuple[str, str]]], scenes: Scenes) -> np.ndarray:
@@ -65,7 +69,7 @@ def scores(lab: Lab, pictures: int = 40) -> dict[str, float]:
 
 class Mllm:
     name, rate, batch = "mllm", 1.2e-3, 20
-    parts = {"model.vision_tower.": 1.0, "model.multi_modal_projector.": 1.0, "model.language_model.": 1.0,
+    parts: ClassVar = {"model.vision_tower.": 1.0, "model.multi_modal_projector.": 1.0, "model.language_model.": 1.0,
              "lm_head.": 1.0, "heads.grounding.": 1.0}  # fmt: skip
 
     def __init__(self, lab: Lab):
@@ -96,7 +100,7 @@ class Instruct(Mllm):
     """The language model alone, on the tower that the tokenizer stages left."""
 
     name, rate, batch = "instruct", 1e-3, 32
-    parts = {"model.language_model.": 1.0, "lm_head.": 1.0}
+    parts: ClassVar = {"model.language_model.": 1.0, "lm_head.": 1.0}
 
     def loss(self, rng):
         scenes = sample.training_scenes(rng, self.batch)

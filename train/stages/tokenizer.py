@@ -8,16 +8,14 @@ import torch.nn.functional as F
 from spar_engine.modules.tap import taps
 
 from .. import data
-from ..lab import Lab
+from ..lab import DUAL, SINGLE, Lab
 from ..world import sample
 from ..world.palette import SIDE
 from ..world.scene import render
 from .autoencoder import NOISE, pictures
 from .pixels import picture_loss, psnr, shrunk
 
-STREAMS = {f"model.vae_decoder.{part}": 1.0 for part in
-           ("semantic_down_blocks.", "semantic_down_mlp.", "pixel_transformer.", "pixel_down_blocks.",
-            "pixel_down_mlp.", "fusion_layer.")}  # fmt: skip
+STREAMS = dict.fromkeys(DUAL + SINGLE, 1.0)  # a run has one or the other
 DECODER = {"model.vae_decoder.decoder.": 0.5}
 TOWER = {"model.vision_tower.": 0.1, "model.multi_modal_projector.": 0.1}
 
@@ -83,6 +81,8 @@ def reconstruction(lab: Lab, pictures_: int = 64) -> dict[str, float]:
     with torch.no_grad(), taps() as seen:
         tokens = lab.model.model.vae_decoder(lab.model.features(data.pixel_values(images)))
     both = psnr(shrunk(lab.model.decode(as_latent(tokens)), SIDE), target)
+    if not lab.config.streams.dual:
+        return {"psnr": both}
     semantic, pixel = seen["semantic_latent"], seen["pixel_latent"]
     alone = torch.cat((semantic, pixel.mean((0, 1), keepdim=True).expand_as(pixel)), -1)
     tokens = lab.model.model.vae_decoder.fusion_layer(alone)

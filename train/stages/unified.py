@@ -1,6 +1,6 @@
 """Text to picture and editing: I condition and DiT from nothing, II with self-alignment, III with edits.
 
-The paper starts from a pretrained DiT and so can begin with the condition alone; ours has none, so the DiT learns along."""
+The paper begins with the condition alone, under a pretrained DiT; ours has none, so the DiT learns along."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None):
     """Flow matching at logit-normal times; with `teacher` features of the target also L_align."""
-    caption, seen_mask = (x.repeat_interleave(NOISES, 0) for x in condition(lab.model, ids, mask, features, frozen=frozen))
+    caption, seen_mask = (
+        x.repeat_interleave(NOISES, 0) for x in condition(lab.model, ids, mask, features, frozen=frozen)
+    )
     latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
     step = (torch.sigmoid(torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
@@ -118,8 +120,8 @@ class Unified1(_Unified):
         _, latent = encode(lab, render(scenes))
         lab.set_latent_scale(round(float(lab.latent_scale / latent.std()), 4))
         backbone = lab.model.model
-        for mine, theirs in zip(backbone.llm_connector.layers, backbone.language_model.layers[-lab.config.connector_depth :],
-                                strict=True):  # fmt: skip
+        last = backbone.language_model.layers[-lab.config.connector_depth :]
+        for mine, theirs in zip(backbone.llm_connector.layers, last, strict=True):
             mine.load_state_dict(theirs.state_dict())
 
 

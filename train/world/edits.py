@@ -9,9 +9,12 @@ from .scene import Scenes
 from .words import article, pick, quadrant
 
 KINDS = ("add", "remove", "recolour", "replace", "move", "background")
-MAP_INSTRUCTIONS = ("Segment the image: paint every object in its own distinct solid color.",  # the engine's own wording
-                    "Segment every object in its own color.", "Paint each object in a different color on black.",
-                    "Generate a segmentation map of the objects.")  # fmt: skip
+MAP_INSTRUCTIONS = (
+    "Segment the image: paint every object in its own distinct solid color.",  # the engine's own wording
+    "Segment every object in its own color.",
+    "Paint each object in a different color on black.",
+    "Generate a segmentation map of the objects.",
+)
 
 
 def _name(scenes: Scenes, i: int, slot: int) -> str:

@@ -109,7 +109,9 @@ def question(rng: np.random.Generator, scenes: Scenes, i: int, kind: str) -> tup
     return ASK[kind](rng, scenes, i, _objects(scenes, i))
 
 
-def some_questions(rng: np.random.Generator, scenes: Scenes, i: int, number: int, weights=None) -> list[tuple[str, str]]:
+def some_questions(
+    rng: np.random.Generator, scenes: Scenes, i: int, number: int, weights=None
+) -> list[tuple[str, str]]:
     """`number` questions of random kinds (with these weights) about scene i."""
     found: list[tuple[str, str]] = []
     while len(found) < number:

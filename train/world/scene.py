@@ -7,8 +7,20 @@ from functools import cache
 
 import numpy as np
 
-from .palette import (BACKGROUND_RGB, CELL, COLOUR_RGB, GRID, JITTER, MAP_BACKGROUND, MAP_RGB, MOST, RADII, SHAPES,
-                      SIDE, STEP)  # fmt: skip
+from .palette import (
+    BACKGROUND_RGB,
+    CELL,
+    COLOUR_RGB,
+    GRID,
+    JITTER,
+    MAP_BACKGROUND,
+    MAP_RGB,
+    MOST,
+    RADII,
+    SHAPES,
+    SIDE,  # fmt: skip
+    STEP,
+)
 from .shapes import coverage
 
 JITTERS = round(2 * JITTER / STEP) + 1
@@ -67,7 +79,9 @@ class Scenes:
     def centres(self) -> np.ndarray:
         """[batch, MOST, 2] x, y in pixels, pixel centres at halves."""
         middle = CELL / 2 - JITTER
-        return np.stack([self.column() * CELL + middle + self.dx * STEP, self.row() * CELL + middle + self.dy * STEP], -1)
+        return np.stack(
+            [self.column() * CELL + middle + self.dx * STEP, self.row() * CELL + middle + self.dy * STEP], -1
+        )
 
 
 @cache
@@ -77,9 +91,7 @@ def _templates() -> np.ndarray:
     offset = CELL / 2 - JITTER + STEP * np.arange(JITTERS)
     x = pixel[None, None, None, :] - offset[None, :, None, None]
     y = pixel[None, None, :, None] - offset[:, None, None, None]
-    return np.stack(
-        [np.stack([coverage(s, x, y, r) for r in RADII]) for s in range(len(SHAPES))], dtype=np.float32
-    )
+    return np.stack([np.stack([coverage(s, x, y, r) for r in RADII]) for s in range(len(SHAPES))], dtype=np.float32)
 
 
 def coverages(scenes: Scenes) -> np.ndarray:

@@ -21,7 +21,7 @@ def article(words: str) -> str:
 
 
 def counted(number: int, words: str, shape: str) -> str:
-    """"a red star", "three red stars"; words without the shape."""
+    """ "a red star", "three red stars"; words without the shape."""
     name = shape if number == 1 else PLURALS[shape]
     noun = f"{words} {name}" if words else name
     return article(noun) if number == 1 else f"{NUMBERS[number]} {noun}"

@@ -1,0 +1,169 @@
+"""Shortcuts equal the plain forms, a stopped run goes on as if it had not stopped, a run loads as a checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from spar_engine.text import templates
+from spar_engine.weights.checkpoint import Checkpoint
+from spar_train import data, export, plot, text
+from spar_train.condition import condition
+from spar_train.lab import Lab
+from spar_train.loop import Trainer, rate_at
+from spar_train.pool import Pool
+from spar_train.stages import STAGES
+from spar_train.stages.mllm import answer_logits
+from spar_train.world import sample
+from spar_train.world.scene import render
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tmp_path_factory.mktemp("nano")
+
+
+@pytest.fixture(scope="module")
+def lab(run):
+    torch.set_num_threads(1)
+    return Lab(run, list(STAGES))
+
+
+def test_every_word_of_the_world_is_one_token(lab):
+    for word in (" red", " triangles", " background", " bottom", " five", " left", "Segment", " distinct"):
+        assert len(lab.texts.ids([word])[0]) == 1, word
+    system = templates.chat([], "?", 1).split("<|im_end|>")[0]
+    assert len(lab.texts.ids([system])[0]) < 12
+    odd = "Zürich, 東京 & <b>42</b>!"
+    assert lab.texts.tokenizer.decode(lab.texts.ids([odd])[0]) == odd
+
+
+@pytest.mark.parametrize("edit", [False, True])
+def test_frozen_condition_equals_the_plain_one(lab, edit):
+    torch.manual_seed(0)
+    words = ["a red star", "two blue circles and a green cross on a white background"]
+    features = torch.randn(2, 16, lab.config.language.width) if edit else None
+    ids, mask = (lab.texts.edits if edit else lab.texts.generation)(words)
+    fast, fast_mask = condition(lab.model, ids, mask, features)
+    plain, plain_mask = condition(lab.model, ids, mask, features, frozen=False)
+    assert torch.equal(fast_mask, plain_mask)
+    valid = plain_mask.bool()
+    torch.testing.assert_close(fast[valid], plain[valid], rtol=2e-5, atol=2e-5)
+    gradients = []
+    for made in (fast, plain):
+        lab.model.zero_grad(set_to_none=True)
+        made[valid].square().sum().backward()
+        gradients.append(lab.model.model.latent_queries.grad.clone())
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+def test_packed_questions_equal_chats_of_one_question(lab):
+    rng = np.random.default_rng(0)
+    features = lab.model.features(data.pixel_values(render(sample.training_scenes(rng, 1))))
+    chat = [
+        ("What color is the star?", "red"),
+        ("Where is the red star?", "bottom left"),
+        ("Describe the image.", "a red star"),
+    ]
+    logits, targets = answer_logits(lab, lab.texts.packed([chat]), features)
+    at = 0
+    for question, answer in chat:
+        prompt = templates.expand(templates.chat([], question, 1), [16])
+        before, after = lab.texts.ids([prompt, answer + "<|im_end|>"])
+        ids = torch.tensor([before + after])
+        levels = lab.model.levels(lab.model.embed(ids, features), torch.ones_like(ids))
+        alone = lab.model.lm_head(levels[lab.config.language.depth][0, len(before) - 1 : -1])
+        assert targets[at : at + len(after)].tolist() == after
+        torch.testing.assert_close(logits[at : at + len(after)], alone, rtol=1e-4, atol=1e-4)
+        at += len(after)
+    assert at == len(targets)
+
+
+def test_masks_keep_branches_apart():
+    seen = text.packed_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0]
+    assert seen.int().tolist() == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0],
+                                   [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1]]  # fmt: skip
+
+
+def test_rate_warms_up_and_anneals():
+    assert rate_at(0, 0.0) < 0.05
+    assert rate_at(1000, 0.0) == 1.0
+    assert rate_at(1000, 1.0) == pytest.approx(0.03)
+
+
+def test_pool_gives_whole_batches_and_meets_samples_again():
+    made = []
+
+    def make(rng, batch):
+        made.append(batch)
+        first = sum(made[:-1])
+        return {"x": torch.arange(first, first + batch), "name": [str(i) for i in range(first, first + batch)]}
+
+    pool = Pool(make)
+    for step in range(12):
+        items = pool.draw(np.random.default_rng(step), 16)
+        assert len(items["x"]) == 16
+        assert items["name"] == [str(int(i)) for i in items["x"]]
+    assert sum(made) < 12 * 16 * 0.6
+
+
+def trainer(run, name, steps):
+    torch.manual_seed(0)
+    lab = Lab(run, list(STAGES))
+    stage = STAGES[name](lab)
+    stage.batch = 2
+    if getattr(stage, "edits", 0):
+        stage.edits = 1
+    return Trainer(lab, stage, minutes=1.0, steps=steps)
+
+
+def test_a_stopped_stage_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole = trainer(tmp_path / "a", "autoencoder", 4)
+    for _ in range(4):
+        whole.train_step()
+    first = trainer(tmp_path / "b", "autoencoder", 4)
+    for _ in range(2):
+        first.train_step()
+    first.save()
+    second = trainer(tmp_path / "b", "autoencoder", 4)
+    assert second.step == 2
+    for _ in range(2):
+        second.train_step()
+    for name, value in whole.trained.items():
+        torch.testing.assert_close(second.trained[name], value, rtol=0, atol=0)
+    torch.testing.assert_close(second.ema, whole.ema, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_trains_its_own_tensors_and_no_others(run, name):
+    made = trainer(run, name, 2)
+    before = {k: v.clone() for k, v in made.lab.tensors().items()}
+    for _ in range(2):  # outputs that start at zero let gradients through from the second step on
+        seen, samples = made.train_step()
+    assert samples > 0
+    assert all(np.isfinite(v) for v in seen.values())
+    changed = {k for k, v in made.lab.tensors().items() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(any(k.startswith(p) for p in made.stage.parts) for k in changed)
+    parts = {p for p in made.stage.parts if any(k.startswith(p) for k in changed)}
+    assert parts == set(made.stage.parts)
+
+
+def test_a_run_becomes_a_checkpoint_and_a_picture_of_its_curves(run, lab, tmp_path):
+    folder = run / "autoencoder"
+    folder.mkdir(exist_ok=True)
+    lines = [{"step": 1, "elapsed": 60.0, "loss": 0.5}, {"step": 2, "elapsed": 120.0, "eval_psnr": 12.0}]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mark = torch.full((3,), 0.25)
+    torch.save({"model.vae_decoder.decoder.conv_out.bias": mark}, folder / "learned.pt")
+    export.export(run, tmp_path / "out")
+    opened = Checkpoint.open(tmp_path / "out")
+    assert opened.config == Lab(run, list(STAGES)).config
+    assert opened.ignored == []
+    assert (opened.f32("model.vae_decoder.decoder.conv_out.bias") == 0.25).all()
+    size = sum(f.stat().st_size for f in (tmp_path / "out").rglob("*") if f.is_file())
+    assert size <= 20_000_000
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert told["autoencoder"] == {"steps": 2, "minutes": 2.0, "psnr": 12.0}
+    plot.plot(run, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
