@@ -18,7 +18,7 @@ help:
 	@echo "make test      lint, then every test, with line coverage"
 	@echo "make lint      ruff"
 	@echo "make format    ruff, changing files"
-	@echo "make bench     the three-minute subset of the benchmarks; refreshes docs/performance.md"
+	@echo "make bench     every kernel at the sizes of spar-1b, beside the libraries that are installed"
 	@echo "make build     the wheel, in dist/"
 	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
 	@echo "make setup     only the environment, in $(VENV)/"
@@ -39,21 +39,24 @@ $(VENV)/.torch: $(VENV)/.python
 	@$(PIP) "$(TORCH)"
 	@touch $@
 
-$(VENV)/.packages: pyproject.toml setup.py $(VENV)/.torch
-	$(call say,fetching the other packages (about a minute))
+$(VENV)/.tools: pyproject.toml $(VENV)/.torch
+	$(call say,fetching the build tools)
 	@$(RUN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" > $(VENV)/build-requires.txt
 	@$(PIP) -q -r $(VENV)/build-requires.txt
-	$(call say,installing this checkout; building the native kernels (about a minute))
+	@touch $@
+
+$(VENV)/.native: $(NATIVE) $(VENV)/.tools
+	$(call say,building the native kernels (some minutes the first time))
+	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python setup.py -q build_ext --inplace --parallel $(JOBS)
+	@touch $@
+
+# The kernels are built before, where their progress shows; pip then only finds them done.
+$(VENV)/.packages: pyproject.toml setup.py | $(VENV)/.native
+	$(call say,fetching the other packages and installing this checkout (about a minute))
 	@PATH="$(CURDIR)/$(RUN):$$PATH" $(PIP) -q --no-build-isolation -e ".[dev]"
 	@touch $@
 
-$(VENV)/.native: $(NATIVE) $(VENV)/.packages
-	$(call say,building the native kernels)
-	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python setup.py -q build_ext --inplace --parallel $(JOBS) >$(VENV)/native.log 2>&1 || \
-	  { cat $(VENV)/native.log; exit 1; }
-	@touch $@
-
-setup: $(VENV)/.native
+setup: $(VENV)/.native $(VENV)/.packages
 
 demo: setup
 	@$(RUN)/python -m spar_engine.demo
@@ -70,10 +73,10 @@ format: $(VENV)/.packages
 	@$(RUN)/ruff format .
 
 bench: setup
-	@$(RUN)/spar-bench refresh
+	@$(RUN)/spar-bench kernels --shape spar-1b --policy quick
 
 build: setup
-	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python -m build --wheel --no-isolation --outdir dist .
+	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w dist .
 
 sanitize: setup
 	@for kind in address,undefined thread; do \
