@@ -14,8 +14,8 @@ from .tokenizer import token_ids
 
 @dataclass(slots=True)
 class Packed:
-    """Several questions and answers about one picture as one sequence. What a branch sees, and where it stands, are those
-    of a chat that holds this one question."""
+    """Several questions and answers about one picture as one sequence. What a branch sees, and where it stands,
+    are those of a chat that holds this one question."""
 
     ids: torch.Tensor  # [batch, tokens]
     positions: torch.Tensor  # [batch, tokens]
