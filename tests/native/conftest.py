@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 _native = pytest.importorskip("spar_engine._native")
-ISAS = tuple(_native.native_isas())
+ISAS = (*_native.native_isas(), "emulated_amx")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/attention.h"
-#include "core/gemm_kernel.h"
+#include "core/multiply.h"
 
 namespace spar::cpu::ENGINE_ISA {
 
@@ -58,7 +58,7 @@ void attention_as(const Attention& a, int64_t head, int64_t first, int64_t rows,
   g.w = &keys;
   g.m = rows;
   g.end.out = {logits, Type::f32, stride};
-  gemm_rows<T>(g, 0, rows, 0, keys.panels(), scratch);
+  multiply<T>(g, 0, rows, 0, keys.panels(), scratch);
 
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t visible = a.causal < 0 ? seen : least(seen, a.causal + first + r + 1);
@@ -74,7 +74,7 @@ void attention_as(const Attention& a, int64_t head, int64_t first, int64_t rows,
   g.a = {weights, kv.type, stride};
   g.w = &values;
   g.end.out = a.out.columns(column).rows(first);
-  gemm_rows<T>(g, 0, rows, 0, values.panels(), scratch);
+  multiply<T>(g, 0, rows, 0, values.panels(), scratch);
 }
 
 inline void attention(const Attention& a, int64_t head, int64_t first, int64_t rows, char* scratch) {

@@ -72,7 +72,7 @@ struct Gemm {
 
 // Rows of a task at most, and the scratch it needs.
 constexpr int64_t kTaskRows = 288;
-constexpr int64_t kGemmScratch = kTaskRows * 64 * 4 + 4096;  // bytes
+constexpr int64_t kGemmScratch = 96 << 10;  // bytes; kTaskRows x 64 sums, or 16 panels of tiles and what they gather
 
 // Rows first_row.. and panels first_panel.. of the result; at most kTaskRows rows.
 using GemmTask = void(const Gemm&, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch);

@@ -198,17 +198,34 @@ inline TileFn* tile_of(int64_t rows) {
   }
 }
 
-// Where the pieces of rows of A start: `row(m, tap)`.
+// Where the pieces of a task's rows of A start.
 template <class T>
-struct Source {
-  const Gemm& g;
-  const char* at(int64_t m, int tap) const {
-    if (!g.taps) return reinterpret_cast<const char*>(g.a.row<T>(m));
-    const Taps& t = *g.taps;
-    const int64_t x = m % t.width + t.dx[tap], y = m / t.width % t.height + t.dy[tap];
-    if (x < 0 || x >= t.width || y < 0 || y >= t.height) return static_cast<const char*>(t.zeros);
-    return reinterpret_cast<const char*>(g.a.row<T>(m + t.dy[tap] * t.width + t.dx[tap]));
+class Source {
+ public:
+  Source(const Gemm& g, int64_t first_row, int64_t rows) : g_(g), first_(first_row) {
+    if (!g.taps) return;
+    int64_t x = first_row % g.taps->width, y = first_row / g.taps->width % g.taps->height;
+    for (int64_t r = 0; r < rows; ++r) {  // divisions once a row, not once a tap
+      x_[r] = static_cast<int32_t>(x);
+      y_[r] = static_cast<int32_t>(y);
+      if (++x < g.taps->width) continue;
+      x = 0;
+      if (++y == g.taps->height) y = 0;
+    }
   }
+  // Row r of the task, its neighbour `tap`.
+  const char* at(int64_t r, int tap) const {
+    if (!g_.taps) return reinterpret_cast<const char*>(g_.a.row<T>(first_ + r));
+    const Taps& t = *g_.taps;
+    const int64_t x = x_[r] + t.dx[tap], y = y_[r] + t.dy[tap];
+    if (x < 0 || x >= t.width || y < 0 || y >= t.height) return static_cast<const char*>(t.zeros);
+    return reinterpret_cast<const char*>(g_.a.row<T>(first_ + r + t.dy[tap] * t.width + t.dx[tap]));
+  }
+
+ private:
+  const Gemm& g_;
+  const int64_t first_;
+  int32_t x_[kTaskRows], y_[kTaskRows];
 };
 
 template <class T>
@@ -216,7 +233,7 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
   using Acc = typename Dot<T>::Acc;
   constexpr int64_t lane = 4 / sizeof(T);
   const PackedLinear& w = *g.w;
-  const Source<T> source{g};
+  const Source<T> source(g, first_row, rows);
   const int taps = g.taps ? g.taps->count : 1;
   const int64_t piece = (g.taps ? g.taps->channels : w.k) / lane;  // lanes of k in one tap
   Acc* sums = reinterpret_cast<Acc*>(scratch);
@@ -233,7 +250,7 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
         for (int64_t r = 0; r < rows; r += kTileRows) {
           const int64_t count = rows - r < kTileRows ? rows - r : kTileRows;
           const char* a[kTileRows];
-          for (int64_t i = 0; i < count; ++i) a[i] = source.at(first_row + r + i, tap) + s * 4;
+          for (int64_t i = 0; i < count; ++i) a[i] = source.at(r + i, tap) + s * 4;
           Acc* to = sums + r * kStripe;
           for (int64_t c = 0; c < width; c += kTileColumns) {
             const bool narrow = width - c < kTileColumns;  // a last single panel
@@ -244,12 +261,6 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
         }
       }
   }
-}
-
-inline void gemm(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch) {
-  if (g.w->type == Type::f32) return gemm_rows<float>(g, first_row, rows, first_panel, panels, scratch);
-  if (g.w->type == Type::bf16) return gemm_rows<bf16>(g, first_row, rows, first_panel, panels, scratch);
-  gemm_rows<uint8_t>(g, first_row, rows, first_panel, panels, scratch);
 }
 
 }  // namespace spar::cpu::ENGINE_ISA

@@ -24,7 +24,8 @@ struct Kernels {
 // Tables this machine can run, best first; the scalar one is always last.
 std::span<const Kernels* const> kernel_tables();
 
-// The table called `isa`, or the best one when `isa` is empty. BackendError names the choices.
+// The table called `isa`, or the best one when `isa` is empty. BackendError names the choices. "emulated_amx" is the AMX
+// table over tiles in memory, for tests.
 const Kernels& kernels(std::string_view isa = {});
 
 }  // namespace spar::cpu

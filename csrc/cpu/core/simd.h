@@ -6,7 +6,9 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms inside the intrinsics of gcc 12
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 
 #include <cstring>
 

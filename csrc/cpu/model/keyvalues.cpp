@@ -33,21 +33,23 @@ SPAR_INLINE T from_float(float x) {
   else
     return to_bf16(x);
 }
-template <class T>
-SPAR_INLINE T converted(const View& rows, int64_t r, int64_t c) {
-  if (rows.type == Type::f32) return from_float<T>(rows.row<float>(r)[c]);
-  return from_float<T>(to_f32(rows.row<bf16>(r)[c]));
-}
-
-template <class T>
+template <class T, class From>
 void put_as(const KeyValues& kv, int64_t head, const View& keys, const View& values, int64_t first, int64_t count) {
+  constexpr int64_t lane = 4 / sizeof(T);
   const int64_t left = head * kv.dim;
   for (int64_t t = 0; t < count; ++t) {
-    for (int64_t d = 0; d < kv.dim; ++d) *key_at<T>(kv, head, first + t, d) = converted<T>(keys, t, left + d);
+    const From* key = keys.row<From>(t) + left;
+    char* to = reinterpret_cast<char*>(key_at<T>(kv, head, first + t, 0));
+    for (int64_t d = 0; d < kv.dim; d += lane, to += kRowBytes) {
+      T values_of_lane[lane] = {};
+      for (int64_t i = 0; i < lane && d + i < kv.dim; ++i) values_of_lane[i] = from_float<T>(as_float(key[d + i]));
+      std::memcpy(to, values_of_lane, 4);
+    }
+    const From* value = values.row<From>(t) + left;
     for (int64_t p = 0; p < kv.dim; p += kPanel) {
-      T* to = value_at<T>(kv, head, first + t, p);
-      for (int64_t d = p; d < std::min(p + kPanel, kv.dim); ++d, to += 4 / sizeof(T))
-        *to = converted<T>(values, t, left + d);
+      T* line = value_at<T>(kv, head, first + t, p);
+      const int64_t n = std::min(kPanel, kv.dim - p);
+      for (int64_t d = 0; d < n; ++d) line[d * lane] = from_float<T>(as_float(value[p + d]));
     }
   }
   // The weight of a token that is not there is 0, which must not meet what the memory held before.
@@ -58,8 +60,9 @@ void put_as(const KeyValues& kv, int64_t head, const View& keys, const View& val
 }  // namespace
 
 void pack_tokens(const KeyValues& kv, int64_t head, const View& keys, const View& values, int64_t first, int64_t count) {
-  kv.type == Type::f32 ? put_as<float>(kv, head, keys, values, first, count)
-                       : put_as<bf16>(kv, head, keys, values, first, count);
+  if (kv.type == Type::f32) return put_as<float, float>(kv, head, keys, values, first, count);
+  keys.type == Type::f32 ? put_as<bf16, float>(kv, head, keys, values, first, count)
+                         : put_as<bf16, bf16>(kv, head, keys, values, first, count);
 }
 
 KeyValueStore::KeyValueStore(Type type, int64_t outer, int64_t inner, int64_t heads, int64_t dim, int64_t tokens)

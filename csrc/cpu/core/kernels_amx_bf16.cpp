@@ -1,0 +1,3 @@
+#define ENGINE_ISA amx_bf16
+#define SPAR_TILES
+#include "core/table.h"
