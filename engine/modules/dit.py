@@ -120,6 +120,11 @@ class CrossAttention(nn.Module):
         return tap("attn2", self.out(join_heads(mixed)))
 
 
+def table(rows: int, width: int) -> nn.Parameter:
+    """Learned shifts, scales and gates, [rows, width]."""
+    return nn.Parameter(nn.init.normal_(torch.empty(rows, width), std=width**-0.5))
+
+
 def modulated(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float) -> torch.Tensor:
     """LayerNorm without weights, then scale and shift [batch, 1, width]."""
     return F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift
@@ -131,7 +136,7 @@ class Block(nn.Module):
     def __init__(self, config: DiTConfig, linear: type[LinearAttention], cross: type[CrossAttention]):
         super().__init__()
         self.eps = config.eps
-        self.scale_shift_table = nn.Parameter(torch.randn(6, config.width) / config.width**0.5)
+        self.scale_shift_table = table(6, config.width)
         self.attn1, self.attn2 = linear(config), cross(config)
         self.ff = GluMbConv(config.width, config.mlp_width)
 
@@ -164,7 +169,7 @@ class Dit(nn.Module):
         self.caption_projection = CaptionProjection(config.caption_width, config.width)
         self.caption_norm = RmsNorm(config.width, 1e-5)
         self.transformer_blocks = nn.ModuleList(Block(config, linear, cross) for _ in range(config.depth))
-        self.scale_shift_table = nn.Parameter(torch.randn(2, config.width) / config.width**0.5)
+        self.scale_shift_table = table(2, config.width)
         self.proj_out = nn.Linear(config.width, config.out_channels)
 
     def context(self, caption: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         self.vision_tower = VisionTower(config.vision)
         self.multi_modal_projector = projector(config.vision, width)
         self.language_model = Qwen2(config.language, config.language.depth, vocabulary=True)
-        self.latent_queries = nn.Parameter(torch.randn(1, config.query_count, width) * width**-0.5)
+        self.latent_queries = nn.Parameter(nn.init.normal_(torch.empty(1, config.query_count, width), std=width**-0.5))
         if config.router is not None:
             self.dynamic_router = DynamicRouter(config.router, width)
         self.llm_connector = Qwen2(config.language, config.connector_depth)

@@ -57,7 +57,7 @@ def original(request, golden_dir) -> Checkpoint:
 
 def plain(weights, dtype: torch.dtype = torch.float64) -> Spar:
     """The unoptimized model with these weights."""
-    with torch.device("meta"):
+    with cuts.without_data():
         model = Spar(weights.config)
     return cuts.load(model, weights, dtype=dtype).eval()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from spar_engine.components import components
+from spar_engine.config import preset
 from spar_engine.errors import CheckpointError, InputError
 from spar_engine.modules import cuts
 from spar_engine.modules.model import Spar
@@ -25,10 +26,20 @@ def test_an_unknown_component(odd_config):
 
 
 def test_the_plain_model_has_the_names_of_a_checkpoint(original):
-    with torch.device("meta"):
+    with cuts.without_data():
         model = Spar(original.config)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     assert shapes == expected(original.config)
+
+
+@pytest.mark.parametrize("name", ["spar-1b", "spar-3b", "unilip-1b", "unilip-3b"])
+def test_presets_build(name):
+    config = preset(name)
+    with cuts.without_data():
+        model = Spar(config)
+    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == expected(config)
+    assert sum(value.numel() for value in model.model.vision_tower.parameters()) == 304_012_288  # spec 12.1
+    assert sum(value.numel() for value in model.model.vae_decoder.decoder.parameters()) == 159_223_171
 
 
 @pytest.mark.parametrize("name", NAMES)

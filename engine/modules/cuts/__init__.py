@@ -10,11 +10,9 @@ once for repeated eager use, with the same code.
 
 from __future__ import annotations
 
-import torch
-
 from ...config import ModelConfig
 from ...errors import InputError
-from .base import Cut, load, prepare
+from .base import Cut, load, prepare, without_data
 from .decoder import DecoderCut
 from .dit import ContextCut, DitCut, ModulationCut
 from .language import ConditionCut, LanguageCut, LmHeadCut
@@ -32,12 +30,12 @@ CUTS: dict[str, type[Cut]] = {
     "decoder": DecoderCut,
 }
 
-__all__ = ["CUTS", "Cut", "build", "load", "prepare"]
+__all__ = ["CUTS", "Cut", "build", "load", "prepare", "without_data"]
 
 
 def build(name: str, config: ModelConfig) -> Cut:
     """The module of component `name`, on the meta device: without weights until `load`. Unknown names: InputError."""
     if name not in CUTS:
         raise InputError(f"component {name!r} is unknown; there are {sorted(CUTS)}")
-    with torch.device("meta"):
+    with without_data():
         return CUTS[name](config).eval().requires_grad_(False)

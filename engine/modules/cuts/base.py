@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ...errors import CheckpointError
+
+
+class _NoDraws(TorchFunctionMode):
+    """Skips the first values of new parameters: on the meta device there are none, yet drawing them takes seconds."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def without_data() -> Iterator[None]:
+    """Modules made inside have parameters on the meta device, to be filled by `load`."""
+    with torch.device("meta"), _NoDraws():
+        yield
 
 
 class Weights(Protocol):
