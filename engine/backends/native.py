@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..components import components
 from ..config import ModelConfig
-from ..errors import BackendError, MissingDependency
+from ..errors import ArtefactError, BackendError, MissingDependency
 from ..ops.threads import thread_count
+from . import packed
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -34,6 +36,8 @@ class NativeBackend:
     threads     of all calls together; None: the processors that this process may use
     isa         instruction set to use, a name of `isas()`; None: the best of this machine
     pin         bind each worker thread to a processor
+    packed_cache  directory that keeps packed weights as files, which later processes map instead of packing again;
+                None: none is kept
     """
 
     name = "native"
@@ -47,6 +51,7 @@ class NativeBackend:
         threads: int | None = None,
         isa: str | None = None,
         pin: bool = False,
+        packed_cache: str | Path | None = None,
     ):
         if precision not in PRECISIONS:
             raise BackendError(f"native: precision={precision!r} is unknown; it has {', '.join(PRECISIONS)}")
@@ -54,7 +59,8 @@ class NativeBackend:
         self.config = config or checkpoint.config
         self.precision = precision
         self._specs = components(self.config)
-        numbers, lists = describe(self.config)
+        self._cache = packed_cache
+        self._described = numbers, lists = describe(self.config)
         options = {"precision": precision, "threads": thread_count(threads), "pin": pin, "isa": isa or ""}
         self._model = _native().NativeModel(numbers=numbers, lists=lists, **options)
         self._lock = threading.RLock()
@@ -110,10 +116,26 @@ class NativeBackend:
         return self._model
 
     def _pack(self, model: Any, component: str) -> None:
-        tensors = {name: stored(self.checkpoint, name) for name in needed(self.checkpoint, component)}
+        names = needed(self.checkpoint, component)
+        tensors = {name: stored(self.checkpoint, name) for name in names}
+        path = key = None
+        if self._cache is not None:
+            key = packed.key_of(component, self.precision, self._described, self.checkpoint.sha256(names))
+            path = packed.path_of(self._cache, component, self.precision, key)
+            payload = packed.read(path, key)
+            if payload is not None:
+                model.restore(component, tensors, payload)
+                if model.packed(component).nbytes != payload.nbytes:
+                    raise ArtefactError(
+                        f"{path}: it holds {payload.nbytes} bytes, the component needs "
+                        f"{model.packed(component).nbytes}; delete the file, it will be made again"
+                    )
+                return
         # Panels are padded to 32 columns, and a block of few channels is mostly padding.
         reserve = sum(16 * array.size for array, _ in tensors.values()) + (64 << 20)
         model.load(component, tensors, reserve)
+        if path is not None:
+            packed.write(path, key, model.packed(component))
 
 
 def Cancel() -> Any:  # noqa: N802

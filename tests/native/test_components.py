@@ -38,8 +38,21 @@ def opened(checkpoint):
         key = (kind, precision, *sorted(options.items()))
         if key not in made:
             chosen = TorchBackend if kind == "torch" else backend.NativeBackend
-            made[key] = chosen(checkpoint, precision=precision, **options)
+            made[key] = chosen(checkpoint, precision=precision, **({"threads": 1} | options))
         return made[key]
+
+    return find
+
+
+@pytest.fixture(scope="module")
+def exact(checkpoint, opened):
+    """Outputs of a component in float64, computed once."""
+    made = {}
+
+    def find(component: str) -> dict[str, np.ndarray]:
+        if component not in made:
+            made[component] = opened("torch", "fp64").run(component, inputs(checkpoint.config, component))
+        return made[component]
 
     return find
 
@@ -64,14 +77,13 @@ def rms(x: np.ndarray) -> float:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_as_accurate_as_torch(checkpoint, opened, component, precision):
+def test_as_accurate_as_torch(checkpoint, opened, exact, component, precision):
     """Our error against float64 is at most twice that of PyTorch in the same precision, plus one ulp of the largest."""
     given = inputs(checkpoint.config, component)
-    exact = opened("torch", "fp64").run(component, given)
     theirs = opened("torch", precision).run(component, given)
     ours = opened("native", precision, threads=2).run(component, given)
     unit = 2.0**-23 if precision == "fp32" else 2.0**-8
-    for name, want in exact.items():
+    for name, want in exact(component).items():
         got = np.asarray(ours[name])
         assert got.shape == want.shape, name
         assert got.dtype == np.float32, name
@@ -80,15 +92,14 @@ def test_as_accurate_as_torch(checkpoint, opened, component, precision):
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_int8_stays_near(checkpoint, opened, component):
+def test_int8_stays_near(checkpoint, opened, exact, component):
     """No bound is derived for int8: it is held to ten times the error of bf16, which a wrong scale would exceed."""
     given = inputs(checkpoint.config, component)
-    exact = opened("torch", "fp64").run(component, given)
     small, ours = (
         opened("native", "bf16", threads=2).run(component, given),
         opened("native", "int8").run(component, given),
     )
-    for name, want in exact.items():
+    for name, want in exact(component).items():
         error = rms(np.asarray(ours[name]) - want)
         assert error <= 10 * rms(np.asarray(small[name]) - want) + 1e-6 * rms(want), name
 
