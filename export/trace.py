@@ -68,8 +68,11 @@ def trace(
 
 def _forget_results(program: ExportedProgram, kept: int) -> None:
     """Leave a program only its first results, and what they need: as if nothing had been tapped."""
-    node = next(reversed(program.graph.nodes))
-    node.args = (tuple(node.args[0])[:kept],)
+    nodes = list(program.graph.nodes)
+    nodes[-1].args = (tuple(nodes[-1].args[0])[:kept],)
+    for node in nodes:
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:  # it would keep what it looks at
+            program.graph.erase_node(node)
     program.graph.eliminate_dead_code()
 
 
