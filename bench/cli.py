@@ -13,12 +13,15 @@ from spar_engine.errors import SparError
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of every subcommand."""
+    from . import selftest
+    from .compare import run as compare
+    from .components import run as components
     from .kernels import run as kernels
     from .machine import run as machine
 
     top = argparse.ArgumentParser(prog="spar-bench", description="Measure kernels, components and whole tasks.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (machine, kernels):
+    for part in (machine, kernels, components, compare, selftest):
         part.add(commands)
     return top
 

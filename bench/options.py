@@ -28,6 +28,52 @@ def add_measuring(parser: argparse.ArgumentParser, policy: str) -> None:
     group.add_argument("--threads", default="1,all", help="thread counts, e.g. 1 or 1,all (%(default)s)")
 
 
+def add_subjects(parser: argparse.ArgumentParser) -> None:
+    """Which model, on what."""
+    parser.add_argument("--preset", default="spar-1b", help="preset or checkpoint directory (%(default)s)")
+    parser.add_argument("--trained", action="store_true",
+                        help="--preset is a checkpoint or a bundled model; otherwise weights are random")  # fmt: skip
+    parser.add_argument("--backend", default="native", help="backends of the engine, comma-separated (%(default)s)")
+    parser.add_argument("--precision", help="precisions of these backends (default: all they have)")
+    parser.add_argument("--peers", default="none", help="peers such as openvino-bf16,torch-compile-bf16; `all` that "
+                        "are installed, or none (%(default)s)")  # fmt: skip
+    parser.add_argument("--subjects", help="exactly these instead, e.g. native-bf16,openvino-bf16")
+
+
+def subjects_of(arguments: argparse.Namespace) -> list[str]:
+    """Names of what is measured side by side."""
+    from .peers.backend import PRECISIONS, is_ours
+    from .peers.base import ALL, split
+
+    if arguments.subjects:
+        chosen = listed(arguments.subjects)
+    else:
+        chosen = [f"{name}-{precision}" for name in listed(arguments.backend)
+                  for precision in listed(arguments.precision) or PRECISIONS.get(name, ())]  # fmt: skip
+        if unknown := [name for name in listed(arguments.backend) if name not in PRECISIONS]:
+            raise InputError(f"--backend: {unknown[0]!r} is unknown; there are {', '.join(PRECISIONS)}")
+        if arguments.peers == "all":
+            chosen += [f"{peer.name}-{precision}" for peer in ALL if not peer.missing() for precision in peer.precisions
+                       if not is_ours(f"{peer.name}-{precision}")]  # fmt: skip
+        elif arguments.peers != "none":
+            chosen += listed(arguments.peers)
+    for name in chosen:
+        if not is_ours(name):
+            split(name)  # says what there is when the name is wrong
+    return list(dict.fromkeys(chosen))
+
+
+def growth_of(text: str | None) -> tuple[str | None, list[int]]:
+    """`steps=4,8,16` -> ("steps", [4, 8, 16])."""
+    if text is None:
+        return None, []
+    axis, _, values = text.partition("=")
+    numbers = listed(values)
+    if not axis or len(numbers) < 2 or not all(number.isdigit() and int(number) > 0 for number in numbers):
+        raise InputError(f"--grow: {text!r} is not AXIS=V1,V2,... with at least two whole numbers above 0")
+    return axis, [int(number) for number in numbers]
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE", help="write the result file")

@@ -49,6 +49,12 @@ class Served:
     def turn(self, handle: int) -> dict[str, Any]:
         return asdict(self._players[handle].turn())
 
+    def call(self, module: str, function: str, arguments: dict[str, Any]) -> Any:
+        """Call a function of this package in the worker's process."""
+        if not module.startswith("spar_bench."):
+            raise ValueError(f"module {module!r} is not of this package")
+        return getattr(importlib.import_module(module), function)(**arguments)
+
     def memory(self) -> dict[str, Any]:
         from .host import peak_rss, rss
 

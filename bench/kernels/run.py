@@ -22,6 +22,7 @@ from .case import Shape, Work, case, cases
 from .subjects import NATIVE
 
 PRECISION = {"f32": "fp32", "bf16": "bf16"}
+TOO_GOOD = 1.15  # of a roof: probes agree within 15 %, so more than that is a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,17 @@ def groups(arguments: argparse.Namespace) -> list[Group]:
     """What the arguments select; a selection that is empty is an InputError."""
     ops = listed(arguments.op) or sorted(cases())
     found, known = [], set()
+    counts, caches = threads_of(arguments.threads), _caches(arguments.cache)
     for op in ops:
         each = case(op)
         for shape in each.all_shapes():
             known |= {shape.preset, "x".join(map(str, shape.sizes))}
-            if _wanted(shape, listed(arguments.shape)):
-                found += [Group(Work(each, shape, dtype), threads, cache == "cold")
-                          for dtype in each.dtypes if dtype in (listed(arguments.dtype) or each.dtypes)
-                          for threads in threads_of(arguments.threads) for cache in _caches(arguments.cache)]  # fmt: skip
+            if not _wanted(shape, listed(arguments.shape)):
+                continue
+            for dtype in each.dtypes:
+                if dtype in (listed(arguments.dtype) or each.dtypes):
+                    work = Work(each, shape, dtype)
+                    found += [Group(work, threads, word == "cold") for threads in counts for word in caches]
     if not found:
         raise InputError(f"no row has --shape {arguments.shape} and --dtype {arguments.dtype}; shapes are "
                          f"{', '.join(sorted(known))}, dtypes f32 and bf16")  # fmt: skip
@@ -98,7 +102,7 @@ def subjects(group: Group, arguments: argparse.Namespace) -> list[str]:
     """Names of what is measured in a group."""
     names = [NATIVE + variant for variant in group.work.case.variants()]
     if arguments.peers == "all":
-        chosen = [each for each in ALL if not each.missing()]
+        chosen = [each for each in ALL if each.kernels and not each.missing()]
     else:
         chosen = [peer(name) for name in listed(arguments.peers) if name != "none"]
     names += [each.name for each in chosen if PRECISION[group.work.dtype] in each.precisions]
@@ -169,8 +173,10 @@ def _add(result: dict[str, Any], group: Group, name: str, measured: Measured, ro
             "intensity": flops / moved}  # fmt: skip
     roof = roofs and roofs.share(flops, moved, group.work.dtype, group.threads, cold=group.cold, seconds=seconds)
     if roof and roof["share"] > TOO_GOOD:
-        reason = (f"{name}: {roof['share']:.2f} of the roof {roof['name']}: faster than this machine can be; the work is "
-                  "counted too high, the roofs are too low (spar-bench machine --again), or the timer is wrong")  # fmt: skip
+        reason = (
+            f"{name}: {roof['share']:.2f} of the roof {roof['name']}: faster than this machine can be; the work is "
+            "counted too high, the roofs are too low (spar-bench machine --again), or the timer is wrong"
+        )
         result["refused"].append(_refused(group, name, reason))
         return
     shape, image = group.work.shape, None
@@ -180,6 +186,3 @@ def _add(result: dict[str, Any], group: Group, name: str, measured: Measured, ro
         image = {"calls": shape.calls, "seconds": spent, "share": spent / whole if whole else None}
     result["rows"].append(record.row(group.identity(name), group.what(name), measured, group.repro(name),
                                      work=work, roof=roof, image=image))  # fmt: skip
-
-
-TOO_GOOD = 1.15  # of a roof: probes agree within 15 %, so more than that is a mistake

@@ -60,7 +60,7 @@ class PeerKernel(KernelSubject):
     """The same op by a library."""
 
     def __init__(self, work: Work, name: str, threads: int, seeds: tuple[int, ...]):
-        module = peer(name).load()
+        module = peer(name).load_kernels()
         super().__init__(work, wide=module.WIDE, seeds=seeds)
         bind = module.kernel(name, work, threads)
         self.bound = [bind(live) for live in self.inputs]

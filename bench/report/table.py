@@ -77,8 +77,9 @@ def mib(value: float) -> str:
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "kernels": (
-        named("op", "op"), ("size", lambda row: sizes(row["what"])), named("dtype", "dtype"), named("subject", "subject"),
-        named("threads", "threads"), named("cache", "cache"), *TIME, *CHECK, *WORK, *IMAGE, *NOISE,
+        named("op", "op"), ("size", lambda row: sizes(row["what"])), named("dtype", "dtype"),
+        named("subject", "subject"), named("threads", "threads"), named("cache", "cache"),
+        *TIME, *CHECK, *WORK, *IMAGE, *NOISE,
     ),
     "components": (
         named("preset", "preset"), named("component", "component"), named("size", "size"), named("subject", "subject"),

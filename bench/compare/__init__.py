@@ -1,0 +1,1 @@
+"""Is B slower than A? Answered with a significance test, not with two medians."""

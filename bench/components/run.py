@@ -1,0 +1,171 @@
+"""`spar-bench components`: each component of a model on backends and peers, the same weights, interleaved."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from spar_engine.errors import InputError
+
+from ..harness import record
+from ..harness.measure import Measured, measure
+from ..harness.remote import RemotePlayer, Worker, close_all
+from ..harness.subject import BenchError
+from ..options import (
+    add_measuring,
+    add_output,
+    add_subjects,
+    growth_of,
+    listed,
+    policy_of,
+    progress_bar,
+    roofs_or_warn,
+    subjects_of,
+    threads_of,
+)  # fmt: skip
+from ..report.show import finish
+from .works import Work, work_named, works
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+ROOF = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "int8"}
+SEEDS = [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows measured together."""
+
+    model: str
+    random: bool
+    work: Work
+    threads: int
+    axis: str | None = None  # of the growth curve that this is a point of
+
+    def identity(self, subject: str) -> str:
+        sizes = ",".join(f"{axis}={size}" for axis, size in self.work.sizes.items())
+        return f"components/{self.model}/{self.work.name}/{sizes}/{subject}/t{self.threads}"
+
+    def what(self, subject: str) -> dict[str, Any]:
+        return {"preset": self.model, "random_weights": self.random, "component": self.work.name,
+                "sizes": self.work.sizes, "size": self.work.size(), "subject": subject,
+                "precision": subject.rpartition("-")[2], "threads": self.threads}  # fmt: skip
+
+    def repro(self, subject: str) -> str:
+        sizes = ",".join(f"{axis}={size}" for axis, size in self.work.sizes.items())
+        return (f"spar-bench components --preset {self.model}{'' if self.random else ' --trained'} --component "
+                f"{self.work.name} --sizes {sizes} --subjects {subject} --threads {self.threads}")  # fmt: skip
+
+    def growth(self) -> dict[str, Any] | None:
+        value = self.threads if self.axis == "threads" else self.work.sizes.get(self.axis or "")
+        return None if self.axis is None else {"axis": self.axis, "value": value}
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("components", help="components of a model on backends and peers")
+    add_subjects(parser)
+    parser.add_argument("--component", help="vision, prefill, decode, dit, decoder ... (default: all)")
+    parser.add_argument("--sizes", help="other sizes, e.g. tokens=546 or height=32,width=32")
+    parser.add_argument("--grow", metavar="AXIS=V1,V2", help="a growth curve: side=8,16,32, tokens=..., batch=..., "
+                        "branch=..., steps=..., past=... or threads=1,2")  # fmt: skip
+    add_measuring(parser, "slow")
+    add_output(parser)
+    parser.set_defaults(run=run)
+
+
+def groups(arguments: argparse.Namespace) -> list[Group]:
+    """What the arguments select."""
+    from spar_engine.runtime.assemble import open_weights
+
+    config = open_weights(arguments.preset, random_weights=not arguments.trained).config
+    axis, values = growth_of(arguments.grow)
+    sizes = _sizes(arguments.sizes)
+    made = []
+    for name in listed(arguments.component) or list(works(config)):
+        for threads in values if axis == "threads" else threads_of(arguments.threads):
+            for value in [None] if axis in (None, "threads") else values:
+                grown = {} if value is None else _grown(axis, value)
+                work = work_named(config, name, **sizes | grown)
+                shown = axis if axis != "side" else "height"
+                made.append(Group(arguments.preset, not arguments.trained, work, threads, shown))
+    return made
+
+
+def _sizes(text: str | None) -> dict[str, int]:
+    found = {}
+    for word in listed(text):
+        axis, _, value = word.partition("=")
+        if not value.isdigit():
+            raise InputError(f"--sizes: {word!r} is not AXIS=NUMBER")
+        found[axis] = int(value)
+    return found
+
+
+def _grown(axis: str, value: int) -> dict[str, int]:
+    return {"height": value, "width": value} if axis == "side" else {axis: value}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    selected, policy, roofs = groups(arguments), policy_of(arguments), roofs_or_warn()
+    result = record.new_file("components", arguments.command_line, roofs and roofs.record)
+    bar, advance = progress_bar(arguments.quiet, len(selected))
+    with bar:
+        for number, group in enumerate(selected):
+            reference = reference_of(group)
+            players, workers = {}, {}
+            for name in subjects_of(arguments):
+                try:
+                    workers[name] = Worker(threads=group.threads)
+                    players[name] = workers[name].player(_spec(group, name, reference["path"]))
+                except BenchError as error:
+                    result["refused"].append(_refused(group, name, str(error)))
+            done = measure(list(players.values()), policy, accept_noise=arguments.accept_noise,
+                           progress=lambda name, share, number=number: advance(number, name, share))  # fmt: skip
+            for name, player in players.items():
+                _add(result, group, name, done[name], player, reference, roofs)
+            close_all(list(workers.values()))
+    return finish(result, arguments)
+
+
+def reference_of(group: Group) -> dict[str, Any]:
+    """The float64 reference and the counts, made in a worker of its own when they are not kept yet."""
+    with Worker(threads=_all()) as worker:
+        return worker.ask("call", module="spar_bench.components.reference", function="prepare", arguments={
+            "source": group.model, "random": group.random, "name": group.work.name, "sizes": group.work.sizes,
+            "seeds": SEEDS,
+        })  # fmt: skip
+
+
+def _all() -> int:
+    from ..harness.environment import cpu
+
+    return cpu()["cores"]
+
+
+def _spec(group: Group, name: str, reference: str) -> dict[str, Any]:
+    return {"kind": "component", "name": name, "source": group.model, "random": group.random, "work": group.work.name,
+            "sizes": group.work.sizes, "subject": name, "threads": group.threads, "reference": reference,
+            "seeds": SEEDS}  # fmt: skip
+
+
+def _refused(group: Group, name: str, reason: str) -> dict[str, Any]:
+    return record.refusal(group.identity(name), group.what(name), reason, group.repro(name))
+
+
+def _add(result: Any, group: Group, name: str, measured: Measured, player: RemotePlayer, counts: Any, roofs: Any):
+    if measured.problem is not None:
+        result["refused"].append(_refused(group, name, measured.problem))
+        return
+    precision, seconds = name.rpartition("-")[2], measured.summary.median * 1e-9
+    # Weights and what travels once, in the precision's type; the seam's own arrays are small beside them.
+    moved = BYTES[precision] * (counts["parameters"] + counts["travels"])
+    work = {"bytes": moved, "flops": counts["flops"], "bytes_per_s": moved / seconds,
+            "flops_per_s": counts["flops"] / seconds, "intensity": counts["flops"] / moved}  # fmt: skip
+    roof = roofs and roofs.share(counts["flops"], moved, ROOF[precision], group.threads, cold=False, seconds=seconds)
+    measured.extra |= {
+        "per_second": {"value": 1 / seconds, "unit": "1/s"}, "load_s": {"value": player.opening_s, "unit": "s"},
+        "peak_rss": {"value": player.worker.memory()["peak_rss"], "unit": "bytes"},
+    }  # fmt: skip
+    image = {"calls": group.work.calls, "seconds": group.work.calls * seconds, "share": None}
+    more = {"work": work, "roof": roof, "growth": group.growth(), "image": image if group.work.calls else None}
+    result["rows"].append(record.row(group.identity(name), group.what(name), measured, group.repro(name), **more))
