@@ -59,7 +59,7 @@ def export_onnx(
     out, progress = Path(out), progress or Quiet()
     names = _wanted(weights, only)
     options = {"taps": taps, "in_place": in_place}
-    if all(not reasons for reasons in _reasons(weights, out, names, **options).values()):
+    if not publish.left_over(out) and not any(_reasons(weights, out, names, **options).values()):
         for name in names:
             progress.fresh(name)
         return [Built(name, [], 0.0, 0, 0) for name in names]

@@ -17,6 +17,8 @@ from pathlib import Path
 from spar_engine.backends.manifest import FILE, Entry, Manifest
 from spar_engine.errors import ArtefactError
 
+from .lock import NAME as LOCK
+
 ASIDE = ".spar-export"
 
 
@@ -31,6 +33,11 @@ def aside(directory: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def left_over(directory: Path) -> bool:
+    """Whether a process was killed here, or is at work."""
+    return (directory / ASIDE).exists() or (directory / LOCK).exists()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from spar_engine.backends.verify import weights_sha256
 from spar_engine.errors import ArtefactError, CheckpointError
 from spar_engine.weights import SafetensorsFile, TensorInfo, write_safetensors
 
-from .lower.graph import VIEW
+VIEW = "|"
+"""In the name of an initializer, between the parameter and the shape in which a graph reads it."""
 
 ONNX_TYPE = {
     "F64": TensorProto.DOUBLE,

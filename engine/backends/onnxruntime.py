@@ -119,7 +119,7 @@ class OnnxRuntimeBackend:
             return self._artefacts.graph(component, taps), self._artefacts.folder(component)
 
     def _session(self, component: str, graph: bytes, folder: Path) -> Any:
-        options = session_options(self._ort, folder, self.threads)
+        options = session_options(self._ort, component, folder, self.threads)
         wanted = PROVIDERS[self.provider]
         providers = [wanted] if self.provider == "cpu" else [wanted, PROVIDERS["cpu"]]
         try:

@@ -22,8 +22,8 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def session_options(ort: Any, folder: Path, threads: int | None) -> Any:
-    """Options of a session whose weights lie in `folder`."""
+def session_options(ort: Any, component: str, folder: Path, threads: int | None) -> Any:
+    """Options of a component's session; its weights lie in `folder`."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads or 0
@@ -33,6 +33,8 @@ def session_options(ort: Any, folder: Path, threads: int | None) -> Any:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     # Threads of a session that just ran must not take time from the session that runs next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if component == "lm_head":  # one matrix and few rows: packing would hold it twice while loading, and gains nothing
+        options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
 

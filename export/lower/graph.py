@@ -10,15 +10,13 @@ import sympy
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from ..errors import LoweringError
+from ..store import VIEW
 
 Dim = int | sympy.Expr
 """A size: a number, or an expression over the symbols of the inputs' free axes."""
 
 Axes = Sequence[int | str]
 """Axes of an input or output: a fixed size, or the name of a free one."""
-
-VIEW = "|"
-"""In the name of an initializer, between the parameter and the shape in which a graph reads it."""
 
 _ARITHMETIC = {
     "Add": "Add",
