@@ -77,6 +77,8 @@ class NativeBackend:
     def load(self, component: str) -> None:
         """Pack the weights of one component; nothing when it is loaded."""
         model = self._opened()
+        if model.loaded(component):  # a call of one component does not wait for the packing of another
+            return
         with self._lock:
             if not model.loaded(component):
                 self._pack(model, component)
@@ -102,6 +104,10 @@ class NativeBackend:
             name: value if isinstance(value, kept) else np.ascontiguousarray(value) for name, value in inputs.items()
         }
         return model.run(component, given, taps, cancel)
+
+    def cancel_flag(self) -> Any:
+        """A fresh flag for `cancel` of `run`."""
+        return Cancel()
 
     def unload(self, component: str) -> None:
         """Free one component; its next run packs it again."""
