@@ -20,6 +20,7 @@ _WHERE = {
     "load": ".runtime.assemble",
     "Engine": ".api",
     "Answer": ".results",
+    "AnswerStream": ".results",
     "Images": ".results",
     "Picture": ".results",
     "Segmentation": ".results",
@@ -34,6 +35,8 @@ _WHERE = {
     "BackendError": ".errors",
     "MissingDependency": ".errors",
     "Cancelled": ".errors",
+    "DeadlineExceeded": ".errors",
+    "Busy": ".errors",
 }
 
 __all__ = sorted(_WHERE)

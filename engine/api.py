@@ -1,50 +1,73 @@
 """The public API: one loaded model, and its five tasks.
 
-Every method may be called from several threads at once. Requests run interleaved, one component at a time: a lock is
-held for each run of a component, never for a whole request, and a result does not depend on what else runs.
+Every method may be called from several threads at once. Requests take turns, one run of a component at a time
+(`runtime.scheduler`), and a result does not depend on what else runs.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .config import ModelConfig
 from .errors import InputError
-from .pipelines.call import Pipeline, Step, Timings, run, stream
+from .pipelines.call import Pipeline, Step, run, stream
 from .pipelines.generate import Prompt, image_from
 from .pipelines.parts import Parts
 from .pipelines.understand import Decoding, Reply, understand
 from .pipelines.vision import reconstruct
-from .requests import MOST_TILES, Sampling, one_each, share, whole
-from .results import Answer, Images, Picture, Segmentation
-
-Cancel = Callable[[], bool] | threading.Event | None
-
-
-def _asked(cancel: Cancel) -> Callable[[], bool] | None:
-    """What to ask before every run of a component."""
-    if cancel is None or callable(cancel):
-        return cancel
-    if hasattr(cancel, "is_set"):
-        return cancel.is_set
-    raise InputError(f"cancel={cancel!r} is neither a function nor a threading.Event")
+from .requests import MOST_TILES, Cancel, Sampling, Terms, one_each, share, whole
+from .results import Answer, AnswerStream, Images, Picture, Segmentation
+from .runtime.asynchronous import Asynchronous
+from .runtime.line import Request
+from .runtime.observed import Observed
+from .runtime.scheduler import Scheduler
 
 
-class Engine:
-    """One loaded model, made by `spar_engine.load`. `close` it, or use it in a `with` block, to free its memory."""
+class Engine(Asynchronous, Observed):
+    """One loaded model, made by `spar_engine.load`. `close` it, or use it in a `with` block, to free its memory.
 
-    def __init__(self, config: ModelConfig, backend: Any, parts: Parts, prompts: Any, about: dict[str, Any]):
+    Every task takes, beside its own options:
+
+    cancel    a function that says True, or an Event that is set, to stop: inside a run of a component where the backend
+              can (native), else before the next
+    priority  -10 .. 10; requests of a higher one get more turns, and those of a lower one still get some
+    deadline  seconds from now after which the request ends with DeadlineExceeded
+    errors    Busy when too many requests run and wait already; Cancelled; DeadlineExceeded; BackendError once closed
+
+    max_running  requests that take turns; each holds its own latents and key-value cache
+    max_waiting  requests that may be in line for a start
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backend: Any,
+        parts: Parts,
+        prompts: Any,
+        about: dict[str, Any],
+        *,
+        max_running: int = 8,
+        max_waiting: int = 64,
+    ):
         self.config = config
         self.backend = backend
         self.about = about  # source, backend, why that backend, precision, position table, ignored tensors
         self._parts = parts
         self._prompts = prompts
-        self._lock = threading.Lock()
+        self._scheduler = Scheduler(
+            backend.run,
+            getattr(backend, "cancel_flag", None),
+            max_running=whole("max_running", max_running, 1, 1024),
+            max_waiting=whole("max_waiting", max_waiting, 0, 65536),
+        )
+        self._observe()
+        weakref.finalize(self, self._scheduler.close, wait=False)
 
     def generate(
         self,
@@ -59,6 +82,8 @@ class Engine:
         native: bool = False,
         on_step: Callable[[Step], None] | None = None,
         cancel: Cancel = None,
+        priority: int = 0,
+        deadline: float | None = None,
     ) -> Images:
         """Text to image.
 
@@ -71,9 +96,10 @@ class Engine:
         latents              the caller's own noise, [num_images, channels, h, w], instead of the seed's
         native               keep the decoder's full size (512 for the published models) instead of 28/32 of it
         on_step              called with a `Step` after every sampler step
-        cancel               a function that says True, or an Event that is set, to stop before the next component
+        cancel, priority, deadline  see `Engine`
         returns              pictures, prompt by prompt
         """
+        terms = Terms.of(priority, deadline, cancel)
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
                             num_images=num_images, latents=latents)  # fmt: skip
         prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
@@ -88,7 +114,7 @@ class Engine:
             positive = Prompt(ids=self._prompts.generation(text).ids, shared=shared)
             settings = self._stamp("generate", prompt=text, negative_prompt=negative) | sampling.settings()
             jobs.append((self._drawing(positive, other, sampling, None), settings))
-        return self._draw(jobs, native, on_step, cancel)
+        return self._draw("generate", jobs, native, on_step, terms)
 
     def edit(
         self,
@@ -104,16 +130,19 @@ class Engine:
         native: bool = False,
         on_step: Callable[[Step], None] | None = None,
         cancel: Cancel = None,
+        priority: int = 0,
+        deadline: float | None = None,
     ) -> Images:
         """Change a picture as the instruction says; the other options are those of `generate`.
 
         image  path, bytes, file, PIL image or array [height, width, 3] uint8; squashed to the model's square size
         """
+        terms = Terms.of(priority, deadline, cancel)
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
                             num_images=num_images, latents=latents)  # fmt: skip
         self._refuse_unused(negative_prompt, sampling)
         job = self._editing("edit", self._open(image), instruction, negative_prompt, sampling)
-        return self._draw([job], native, on_step, cancel)
+        return self._draw("edit", [job], native, on_step, terms)
 
     def segment(
         self,
@@ -127,6 +156,8 @@ class Engine:
         min_region: float = 0.001,
         on_step: Callable[[Step], None] | None = None,
         cancel: Cancel = None,
+        priority: int = 0,
+        deadline: float | None = None,
     ) -> Segmentation:
         """Paint every object in its own colour (the edit path), and find the regions in the result.
 
@@ -137,18 +168,26 @@ class Engine:
         from .image import regions
         from .text import SEGMENT_INSTRUCTION
 
+        terms = Terms.of(priority, deadline, cancel)
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
                             latents=latents)  # fmt: skip
         min_region = share("min_region", min_region, zero=True)
         source = self._open(image)
         job = self._editing("segment", source, SEGMENT_INSTRUCTION if instruction is None else instruction, None,
                             sampling)  # fmt: skip
-        drawn = self._draw([job], False, on_step, cancel)
+        drawn = self._draw("segment", [job], False, on_step, terms)
         found = regions(drawn.pictures[0].pixels, source.shape[:2], least=min_region)
         return Segmentation(drawn.pictures[0], found, drawn.timings)
 
     def reconstruct(
-        self, image: Any, *, size: int | None = None, padded: bool = False, cancel: Cancel = None
+        self,
+        image: Any,
+        *,
+        size: int | None = None,
+        padded: bool = False,
+        cancel: Cancel = None,
+        priority: int = 0,
+        deadline: float | None = None,
     ) -> Images:
         """A picture through the image tokenizer and back: shorter side resized to `size`, middle square.
 
@@ -158,6 +197,7 @@ class Engine:
         from .image.postprocess import reconstructed_pictures, reconstruction
         from .image.preprocess import reconstruct_pixels, reflect_pad
 
+        terms = Terms.of(priority, deadline, cancel)
         vision = self.config.vision
         multiple = 2 * vision.patch_size
         size = vision.image_size if size is None else whole("size", size, multiple, 4 * vision.image_size)
@@ -168,10 +208,11 @@ class Engine:
         pixels, padding = reconstruct_pixels(self._open(image), size), None
         if padded:
             pixels, padding = reflect_pad(pixels, multiple)
-        timings, begin = Timings(), time.perf_counter()
-        decoded = self._run(reconstruct(self._parts, pixels), None, cancel, timings)
-        pixels = reconstructed_pictures(reconstruction(decoded, padding))[0]
-        return Images([Picture(pixels, self._stamp("reconstruct"))], _report(timings, begin))
+        begin = time.perf_counter()
+        with self._scheduler.request("reconstruct", terms) as request:
+            decoded = self._run(request, reconstruct(self._parts, pixels))
+            pixels = reconstructed_pictures(reconstruction(decoded, padding))[0]
+        return Images([Picture(pixels, self._stamp("reconstruct"))], _report(request, begin))
 
     def ask(
         self,
@@ -186,7 +227,9 @@ class Engine:
         history: Sequence[tuple[str, str]] = (),
         stream: bool = False,
         cancel: Cancel = None,
-    ) -> Answer | Iterator[str]:
+        priority: int = 0,
+        deadline: float | None = None,
+    ) -> Answer | AnswerStream:
         """Answer a question about a picture.
 
         image           as in `edit`; None asks without a picture
@@ -194,27 +237,29 @@ class Engine:
         temperature     0 is greedy; above it tokens are drawn with `top_p` and `seed`
         max_tiles       1 looks at the squashed picture; up to 12 cut it into tiles and add the whole as a thumbnail
         history         earlier (question, answer) pairs about the same picture
-        stream          True returns an iterator over pieces of text instead of an `Answer`
+        stream          True returns an iterator over pieces of text instead of an `Answer`; the request starts with the
+                        first piece that is read, and holds its place until the last one is, or it is closed
         """
+        terms = Terms.of(priority, deadline, cancel)
         decoding = self._decoding(max_new_tokens, temperature, top_p, seed)
         work, streamed = self._asking(image, question, decoding, max_tiles, history)
         if stream:
-            return self._pieces(work, streamed, cancel)
-        timings, begin = Timings(), time.perf_counter()
-        reply = self._run(work, None, cancel, timings)
-        text = self._prompts.tokenizer.decode(reply.ids)
-        return Answer(text, reply.ids, reply.prompt_tokens, reply.finished, _report(timings, begin))
+            return AnswerStream(self._pieces(work, streamed, terms))
+        begin = time.perf_counter()
+        with self._scheduler.request("ask", terms) as request:
+            reply = self._run(request, work)
+        return self._answer(reply, request, begin)
 
     def execute(self, component: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Run one component (names and arrays of `spar_engine.components`); safe from any thread."""
-        with self._lock:
-            return self.backend.run(component, inputs)
+        """Run one component (names and arrays of `spar_engine.components`), in turn with the requests."""
+        with self._scheduler.request("execute", Terms.of(0, None, None)) as request:
+            return self._scheduler.call(request, component, inputs)
 
     def close(self) -> None:
-        """Free the model's memory. A request made afterwards is refused."""
-        with self._lock:
-            self._parts.clear()
-            self.backend.close()
+        """End what runs and waits, and free the model's memory. A request made afterwards is refused."""
+        self._scheduler.close()
+        self._parts.clear()
+        self.backend.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -258,14 +303,17 @@ class Engine:
         settings = self._stamp(task, instruction=instruction, negative_prompt=negative) | sampling.settings()
         return self._drawing(positive, other, sampling, pixels), settings
 
-    def _draw(self, jobs: list[tuple[Pipeline, dict[str, Any]]], native: bool, on_step: Any, cancel: Cancel) -> Images:
+    def _draw(
+        self, task: str, jobs: list[tuple[Pipeline, dict[str, Any]]], native: bool, on_step: Any, terms: Terms
+    ) -> Images:
         from .image.postprocess import pictures
 
-        made, timings, begin = [], Timings(), time.perf_counter()
-        for work, settings in jobs:
-            for number, decoded in enumerate(self._run(work, on_step, cancel, timings)):
-                made.append(Picture(pictures(decoded, native)[0], settings | {"image": number}))
-        return Images(made, _report(timings, begin))
+        made, begin = [], time.perf_counter()
+        with self._scheduler.request(task, terms) as request:
+            for work, settings in jobs:
+                for number, decoded in enumerate(self._run(request, work, on_step)):
+                    made.append(Picture(pictures(decoded, native)[0], settings | {"image": number}))
+        return Images(made, _report(request, begin))
 
     def _decoding(self, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Decoding:
         from .samplers import check_seed
@@ -293,16 +341,29 @@ class Engine:
         work = understand(self._parts, prompt.ids, pixels, decoding, stop, streamed.push, self._shared("chat"))
         return work, streamed
 
-    def _run(self, work: Pipeline[Any], on_event: Any, cancel: Cancel, timings: Timings) -> Any:
-        return run(work, self.execute, on_event, _asked(cancel), timings)
+    def _run(self, request: Request, work: Pipeline[Any], on_event: Any = None) -> Any:
+        return run(work, partial(self._scheduler.call, request), on_event)
 
-    def _pieces(self, work: Pipeline[Reply], streamed: Any, cancel: Cancel) -> Iterator[str]:
-        for event in stream(work, self.execute, _asked(cancel)):
-            if event.text:
-                yield event.text
-        if rest := streamed.close():
-            yield rest
+    def _pieces(self, work: Pipeline[Reply], streamed: Any, terms: Terms) -> Generator[str, None, Answer]:
+        begin = time.perf_counter()
+        with self._scheduler.request("ask", terms) as request:
+            events = stream(work, partial(self._scheduler.call, request))
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as finished:
+                    reply = finished.value
+                    break
+                if event.text:
+                    yield event.text
+            if rest := streamed.close():
+                yield rest
+        return self._answer(reply, request, begin)
+
+    def _answer(self, reply: Reply, request: Request, begin: float) -> Answer:
+        text = self._prompts.tokenizer.decode(reply.ids)
+        return Answer(text, reply.ids, reply.prompt_tokens, reply.finished, _report(request, begin))
 
 
-def _report(timings: Timings, begin: float) -> dict[str, Any]:
-    return {"total": time.perf_counter() - begin, "components": timings.as_dict()}
+def _report(request: Request, begin: float) -> dict[str, Any]:
+    return {"total": time.perf_counter() - begin, "waited": request.waited, "components": request.timings.as_dict()}

@@ -31,3 +31,11 @@ class MissingDependency(BackendError, ImportError):
 
 class Cancelled(SparError):
     """The caller asked for the request to stop; nothing was produced."""
+
+
+class DeadlineExceeded(SparError, TimeoutError):
+    """A request was not done by its deadline; nothing was produced."""
+
+
+class Busy(SparError):
+    """As many requests run and wait as the engine admits; the same request may succeed later."""

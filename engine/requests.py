@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +17,9 @@ from .samplers import branches, check_latents, check_scale, check_seed, check_st
 
 MOST_IMAGES = 64
 MOST_TILES = 12
+MOST_PRIORITY = 10
+
+Cancel = Callable[[], bool] | threading.Event | None
 
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
@@ -66,6 +72,31 @@ class Sampling:
         """What a saved picture remembers."""
         start = {"seed": self.seed} if self.latents is None else {"latents": "given by the caller"}
         return start | {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a request runs beside others."""
+
+    priority: int = 0  # -10 .. 10
+    begin: float = 0.0  # time.monotonic() when the request was made
+    deadline: float | None = None  # time.monotonic() at which it is given up
+    cancelled: Callable[[], bool] | None = None
+
+    @classmethod
+    def of(cls, priority: Any, deadline: Any, cancel: Cancel) -> Terms:
+        """Checked terms; `deadline` is in seconds from now."""
+        begin = time.monotonic()
+        if deadline is not None:
+            number = isinstance(deadline, (int, float, np.number)) and not isinstance(deadline, bool)
+            if not number or not 0 < deadline < math.inf:
+                raise InputError(f"deadline={deadline!r} is not a number of seconds above 0")
+            deadline = begin + float(deadline)
+        if cancel is not None and not callable(cancel):
+            if not hasattr(cancel, "is_set"):
+                raise InputError(f"cancel={cancel!r} is neither a function nor a threading.Event")
+            cancel = cancel.is_set
+        return cls(whole("priority", priority, -MOST_PRIORITY, MOST_PRIORITY), begin, deadline, cancel)
 
 
 def one_each(name: str, given: str | Sequence[str] | None, count: int) -> list[str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,3 +77,22 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+
+class AnswerStream(Iterator[str]):
+    """Pieces of an answer as they become readable; `close` it, or let it go, to stop the request."""
+
+    def __init__(self, pieces: Generator[str, None, Answer]):
+        self._pieces = pieces
+        self.answer: Answer | None = None  # the whole, once the last piece was read
+
+    def __next__(self) -> str:
+        try:
+            return next(self._pieces)
+        except StopIteration as finished:
+            self.answer = finished.value or self.answer
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Stop the request, if it still runs."""
+        self._pieces.close()

@@ -43,6 +43,9 @@ class Cache:
         with self._lock:
             self._values.clear()
 
+    def __len__(self) -> int:
+        return len(self._values)
+
 
 @dataclass(slots=True)
 class Parts:
@@ -55,7 +58,11 @@ class Parts:
     prefixes: Cache = field(default_factory=lambda: Cache(8))  # leading ids -> cache of the language model (E9)
     schedules: Cache = field(default_factory=lambda: Cache(8))  # timesteps -> AdaLN tables (E3)
 
+    def caches(self) -> dict[str, Cache]:
+        """Every cache by name."""
+        return {"captions": self.captions, "prefixes": self.prefixes, "schedules": self.schedules}
+
     def clear(self) -> None:
         """Forget everything cached; the next requests compute it again."""
-        for cache in (self.captions, self.prefixes, self.schedules):
+        for cache in self.caches().values():
             cache.clear()

@@ -86,6 +86,8 @@ def load(
     random_weights: bool = False,
     seed: int = 0,
     dit_position: str | None = None,
+    max_running: int = 8,
+    max_waiting: int = 64,
     **options: Any,
 ) -> Engine:
     """Load a model.
@@ -96,6 +98,8 @@ def load(
     threads         threads of the backend; None leaves it the machine
     random_weights  build the preset `source` with random weights made from `seed`: for measuring, not for pictures
     dit_position    position table of the DiT: "sincos", "none", or None for the checkpoint's setting (spec 11.1)
+    max_running     requests that take turns at once
+    max_waiting     requests in line for a start; beyond them one is refused with Busy
     options         passed to the backend, which refuses what it does not know
     errors          CheckpointError, ConfigError, BackendError, MissingDependency
     """
@@ -117,7 +121,10 @@ def load(
         "source": str(source), "backend": name, "reason": reason, "precision": opened.precision,
         "dit_position": weights.config.dit.position, "ignored": list(weights.ignored), "random": random_weights,
     }  # fmt: skip
-    return Engine(weights.config, opened, host_parts(weights), Prompts(open_tokenizer(weights), weights.config), about)
+    return Engine(
+        weights.config, opened, host_parts(weights), Prompts(open_tokenizer(weights), weights.config), about,
+        max_running=max_running, max_waiting=max_waiting,
+    )  # fmt: skip
 
 
 def _with_byte_tokens(config: ModelConfig) -> ModelConfig:

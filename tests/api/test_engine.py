@@ -141,7 +141,7 @@ def test_threads_share_one_engine_exactly(engine):
     (lambda e: e.reconstruct(PICTURE, size=100), "use 84, 112 or padded=True"),
 ])  # fmt: skip
 def test_bad_requests_are_refused_before_any_work(engine, call, message, monkeypatch):
-    monkeypatch.setattr(engine, "execute", lambda *_: pytest.fail("a component ran"))
+    monkeypatch.setattr(engine._scheduler, "_run", lambda *_, **__: pytest.fail("a component ran"))
     with pytest.raises(InputError) as caught:
         call(engine)
     assert message in str(caught.value)

@@ -1,0 +1,87 @@
+"""Who goes next: one request's place among others, and the two things it may wait for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ..errors import Cancelled, DeadlineExceeded, SparError
+from ..pipelines.call import Timings
+from ..requests import Terms
+
+AHEAD = 8
+"""How many places in line one level of priority is worth. Finite, so that nothing waits for ever."""
+POLL_S = 0.01
+"""How often a waiting request asks whether it was cancelled or is late."""
+
+
+class Waiting:
+    """A request in line for a start, or one of its calls in line for the backend."""
+
+    __slots__ = ("done", "error", "flag", "inputs", "name", "number", "outputs", "request", "since")
+
+    def __init__(self, request: Request, name: str, inputs: dict[str, Any] | None = None):
+        self.request = request
+        self.name = name  # what is waited for: a component, or "a start"
+        self.inputs = inputs
+        self.outputs: dict[str, Any] | None = None
+        self.error: BaseException | None = None
+        self.done = threading.Event()
+        self.since = time.perf_counter()
+        self.flag: Any = None  # stops a run that has begun, where the backend can
+        self.number = 0
+
+    def rank(self, now: float) -> float:
+        """The least goes first: order of arrival, moved forward by priority and by a deadline that comes near."""
+        return self.number - AHEAD * self.request.standing(now)
+
+    def result(self) -> dict[str, Any] | None:
+        """Outputs, or the error raised; keeps neither."""
+        error, outputs = self.error, self.outputs
+        self.error = self.outputs = self.inputs = None
+        if error is None:
+            return outputs
+        try:
+            raise error
+        finally:
+            del error
+
+
+class Request:
+    """One request that the scheduler knows: its terms, and what it has used."""
+
+    def __init__(self, number: int, task: str, terms: Terms):
+        self.number = number  # unique in one engine
+        self.task = task
+        self.terms = terms
+        self.admitted = False
+        self.timings = Timings()
+        self.waited = 0.0  # seconds in line, in all
+
+    def standing(self, now: float) -> int:
+        """The priority, and one level more when over half of the time up to the deadline has gone."""
+        terms = self.terms
+        urgent = terms.deadline is not None and now > (terms.begin + terms.deadline) / 2
+        return terms.priority + urgent
+
+    def refusal(self, where: str) -> SparError | None:
+        """The error that ends this request now, if it was cancelled or is late."""
+        terms = self.terms
+        if terms.deadline is not None and time.monotonic() >= terms.deadline:
+            allowed = terms.deadline - terms.begin
+            return DeadlineExceeded(f"{self.task}: deadline={allowed:g} s passed at {where}; allow more time")
+        if terms.cancelled is not None and terms.cancelled():
+            return Cancelled(f"cancelled before {where}")
+        return None
+
+    def wait(self, waiting: Waiting) -> SparError | None:
+        """Wait until `waiting` is done; returns the error that ends the request when that comes first."""
+        if self.terms.cancelled is None and self.terms.deadline is None:
+            waiting.done.wait()
+            return None
+        where = "a start" if waiting.inputs is None else f"a run of {waiting.name}"
+        while not waiting.done.wait(POLL_S):
+            if (error := self.refusal(where)) is not None:
+                return error
+        return None

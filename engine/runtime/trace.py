@@ -1,0 +1,63 @@
+"""A trace of one engine for chrome://tracing and ui.perfetto.dev."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .line import Request
+
+COMPONENTS = 0
+"""Track of the components' runs; every request has the track of its own number."""
+
+
+class Trace:
+    """An observer that keeps what happens, and writes it when it is done.
+
+    path  file to write, as JSON in Chrome's trace event format; times are microseconds from the start of the trace
+    """
+
+    def __init__(self, path: str | Path, name: str):
+        self.path = Path(path)
+        if self.path.is_dir() or not self.path.parent.is_dir():
+            raise InputError(f"{self.path}: a trace cannot be written there; name a file in a directory that exists")
+        self._begin = time.perf_counter()
+        self._lock = threading.Lock()
+        self._events: list[dict[str, Any]] = [
+            {"name": "process_name", "ph": "M", "pid": 1, "tid": COMPONENTS, "args": {"name": name}},
+            {"name": "thread_name", "ph": "M", "pid": 1, "tid": COMPONENTS, "args": {"name": "components"}},
+        ]
+
+    def ran(self, request: Request, component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
+        shapes = {name: list(value.shape) for name, value in inputs.items()}
+        first = "x".join(map(str, next(iter(shapes.values()))))
+        self._add(f"{component}[{first}]", "component", COMPONENTS, begin, end,
+                  {"request": request.number, "task": request.task, "inputs": shapes})  # fmt: skip
+
+    def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:
+        self._add(request.task, "request", request.number, begin, end,
+                  {"outcome": outcome, "waited_s": request.waited, "priority": request.terms.priority})  # fmt: skip
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        with self._lock:
+            made = {"traceEvents": self._events, "displayTimeUnit": "ms"}
+            part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            try:
+                part.write_text(json.dumps(made))
+                os.replace(part, self.path)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def _add(self, name: str, kind: str, track: int, begin: float, end: float, more: dict[str, Any]) -> None:
+        with self._lock:
+            self._events.append({
+                "name": name, "cat": kind, "ph": "X", "pid": 1, "tid": track, "ts": (begin - self._begin) * 1e6,
+                "dur": (end - begin) * 1e6, "args": more,
+            })  # fmt: skip
