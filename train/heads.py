@@ -77,4 +77,5 @@ class Heads(nn.Module):
         super().__init__()
         self.pixel_encoder = PixelEncoder(config)
         self.grounding = Grounding(config.language.width)
+        self.latent_grounding = Grounding(config.decoder.latent_channels)
         self.alignment = Alignment(config.dit.width, config.language.width)

@@ -141,9 +141,8 @@ class Trainer:
 
     def run(self) -> dict[str, float]:
         """Trains until the budget is spent; returns the last scores."""
-        bar = tqdm(
-            total=100, initial=min(100, int(100 * self.progress())), desc=self.stage.name, unit="%", mininterval=5
-        )
+        done = min(100, int(100 * self.progress()))
+        bar = tqdm(total=100, initial=done, desc=self.stage.name, unit="%", mininterval=5, disable=ranks.rank() > 0)
         logged, saved, judged = [time.monotonic()] * 3
         sums: dict[str, float] = {}
         steps = samples = 0

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from spar_bench.quality import editing, judge, maps, tasks
+import torch
+from spar_bench.quality import editing, evaluate, judge, maps, tasks
+from spar_engine.image.postprocess import pictures
 
 from . import data, sampling
 from .lab import Lab
+from .pixels import psnr, shrunk
 from .world import edits, sample
-from .world.scene import instances, render
+from .world.scene import Scenes, instances, render
+
+
+def decoded(lab: Lab, latent: torch.Tensor, scenes: Scenes, images: np.ndarray) -> dict[str, float]:
+    """PSNR of pictures decoded from the tokenizer's latents, and the share that the judge still reads rightly."""
+    made = lab.model.decode(latent).float()
+    target = data.targets(images)
+    right = evaluate.named(scenes, judge.observe(pictures(made.numpy())))
+    return {"psnr": psnr(shrunk(made, target.shape[-1]), target), "judged": float(np.mean(right))}
 
 
 def drawing(lab: Lab, each: int = 16, seed: int = 0) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 
@@ -21,7 +20,6 @@ def run(count: int, work: Callable[[], None]) -> None:
 
 def _enter(rank: int, count: int, where: str, work: Callable[[], None]) -> None:
     dist.init_process_group("gloo", init_method=where, rank=rank, world_size=count)
-    os.environ["TQDM_DISABLE"] = str(int(rank > 0))
     try:
         work()
     finally:

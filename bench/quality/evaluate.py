@@ -35,7 +35,7 @@ def judge_accuracy(number: int, seed: int = 0) -> dict[str, Any]:
     pictures = render(scenes)
     soft = np.stack([_softened(p, rng) for p in pictures])
     return {
-        name: stats.share(_named(scenes, judge.observe(seen))) for name, seen in (("plain", pictures), ("soft", soft))
+        name: stats.share(named(scenes, judge.observe(seen))) for name, seen in (("plain", pictures), ("soft", soft))
     }
 
 
@@ -49,7 +49,7 @@ def _softened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(blurred + rng.normal(0, 5, blurred.shape), 0, 255).astype(np.uint8)
 
 
-def _named(scenes: Scenes, seen: list[judge.Observation]) -> list[bool]:
+def named(scenes: Scenes, seen: list[judge.Observation]) -> list[bool]:
     right = []
     for i, o in enumerate(seen):
         whole = editing.Edit("", "", scenes.take([i]), scenes.take([i]))

@@ -22,7 +22,7 @@ def test_judge_sees_what_is_wrong():
     for i in np.flatnonzero(spoiled):
         row, column = divmod(int(scenes.cell[i, 0]), 4)
         pictures[i, row * 28 : row * 28 + 28, column * 28 : column * 28 + 28] = pictures[i, 0, 0]
-    right = evaluate._named(scenes, judge.observe(pictures))
+    right = evaluate.named(scenes, judge.observe(pictures))
     assert (np.array(right) == ~spoiled).all()
 
 

@@ -159,7 +159,7 @@ def test_a_run_becomes_a_checkpoint_and_a_picture_of_its_curves(run, lab, tmp_pa
     export.export(run, tmp_path / "out")
     opened = Checkpoint.open(tmp_path / "out")
     assert opened.config == Lab(run, list(STAGES)).config
-    assert opened.ignored == []
+    assert not opened.ignored
     assert (opened.f32("model.vae_decoder.decoder.conv_out.bias") == 0.25).all()
     size = sum(f.stat().st_size for f in (tmp_path / "out").rglob("*") if f.is_file())
     assert size <= 20_000_000
@@ -167,3 +167,39 @@ def test_a_run_becomes_a_checkpoint_and_a_picture_of_its_curves(run, lab, tmp_pa
     assert told["autoencoder"] == {"steps": 2, "minutes": 2.0, "psnr": 12.0}
     plot.plot(run, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("without", "gone"), [("router", "dynamic_router."), ("pixel-stream", "pixel_transformer.")])
+def test_an_ablated_run_lacks_the_part_and_still_trains(tmp_path, without, gone):
+    lab = Lab(tmp_path / "run", list(STAGES), without=without)
+    assert not any(gone in name for name in lab.tensors())
+    again = Lab(tmp_path / "run", list(STAGES))  # remembered
+    assert again.without == without
+    stage = STAGES["unified1" if without == "router" else "tokenizer1"](again)
+    stage.batch = 2
+    made = Trainer(again, stage, minutes=1.0, steps=1)
+    seen, _ = made.train_step()
+    assert all(np.isfinite(v) for v in seen.values())
+    with pytest.raises(SystemExit, match="another folder"):
+        Lab(tmp_path / "run", list(STAGES), without="alignment")
+
+
+def test_processes_average_their_gradients(tmp_path):
+    """Two processes, each with its own tensor: both end with the mean, and agree on the first one's number."""
+    import functools
+
+    from spar_train import ranks
+
+    ranks.run(2, functools.partial(_average, str(tmp_path)))
+    for rank in (0, 1):
+        values = torch.load(tmp_path / f"{rank}.pt")
+        assert values["mean"].tolist() == [0.5, 1.5]
+        assert values["agreed"] == 10.0
+
+
+def _average(folder: str) -> None:
+    from spar_train import ranks
+
+    tensor = torch.tensor([0.0, 1.0]) + ranks.rank()
+    ranks.average([tensor])
+    torch.save({"mean": tensor, "agreed": ranks.agreed(10.0 + ranks.rank())}, f"{folder}/{ranks.rank()}.pt")

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from spar_engine.modules.tap import taps
 
-from .. import data
+from .. import data, monitor
 from ..lab import DUAL, SINGLE, Lab
+from ..pixels import picture_loss, psnr, shrunk
 from ..world import sample
 from ..world.palette import SIDE
 from ..world.scene import render
 from .autoencoder import NOISE, pictures
-from .pixels import picture_loss, psnr, shrunk
 
 STREAMS = dict.fromkeys(DUAL + SINGLE, 1.0)  # a run has one or the other
 DECODER = {"model.vae_decoder.decoder.": 0.5}
@@ -47,7 +47,7 @@ class _Tokenizer:
 
     def loss(self, rng):
         lab = self.lab
-        images, _ = pictures(rng, self.batch)
+        images = pictures(rng, self.batch)[0]
         pixels, target = data.pixel_values(images), data.targets(images)
         with torch.set_grad_enabled(self.tower):
             features = lab.model.features(pixels)
@@ -74,19 +74,19 @@ class _Tokenizer:
         return reconstruction(self.lab)
 
 
-def reconstruction(lab: Lab, pictures_: int = 64) -> dict[str, float]:
-    """PSNR of held-out scenes through both streams, and with the pixel stream's latent set to its mean."""
-    images = render(sample.held_out_scenes(np.random.default_rng(1), pictures_))
-    target = data.targets(images)
+def reconstruction(lab: Lab, number: int = 48) -> dict[str, float]:
+    """`monitor.decoded` of held-out scenes through both streams; and with the pixel stream's latent at its mean."""
+    scenes = sample.held_out_scenes(np.random.default_rng(1), number)
+    images = render(scenes)
     with torch.no_grad(), taps() as seen:
         tokens = lab.model.model.vae_decoder(lab.model.features(data.pixel_values(images)))
-    both = psnr(shrunk(lab.model.decode(as_latent(tokens)), SIDE), target)
+    both = monitor.decoded(lab, as_latent(tokens), scenes, images)
     if not lab.config.streams.dual:
-        return {"psnr": both}
+        return both
     semantic, pixel = seen["semantic_latent"], seen["pixel_latent"]
     alone = torch.cat((semantic, pixel.mean((0, 1), keepdim=True).expand_as(pixel)), -1)
-    tokens = lab.model.model.vae_decoder.fusion_layer(alone)
-    return {"psnr": both, "psnr_semantic": psnr(shrunk(lab.model.decode(as_latent(tokens)), SIDE), target)}
+    single = monitor.decoded(lab, as_latent(lab.model.model.vae_decoder.fusion_layer(alone)), scenes, images)
+    return both | {f"{name}_semantic": value for name, value in single.items()}
 
 
 class Tokenizer1(_Tokenizer):
