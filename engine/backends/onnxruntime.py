@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..components import components
+from ..components import Component, components
 from ..errors import ArtefactError, BackendError
 from .artefacts import Artefacts
 from .build import prepared
@@ -81,12 +81,13 @@ class OnnxRuntimeBackend:
 
         Safe from any thread: sessions are shared, and each run has buffers of its own."""
         session = self.load(component, taps)
-        self._specs[component].check(inputs)
+        spec = self._specs[component]
+        spec.check(inputs)
         names = [output.name for output in session.get_outputs()]
         try:
             if self.provider == "cuda":
-                return self._run_bound(session, inputs, names)
-            given = {name: np.asarray(value) for name, value in inputs.items()}
+                return self._run_bound(session, spec, inputs, names)
+            given = {name: np.asarray(inputs[name], tensor.dtype) for name, tensor in spec.inputs.items()}
             return dict(zip(names, session.run(names, given, run_options(self._ort, component)), strict=True))
         except Exception as error:
             raise BackendError(f"onnxruntime: {component} failed: {_line(error)}") from error
@@ -132,14 +133,14 @@ class OnnxRuntimeBackend:
                                "missing or of another version); install them, or use provider='cpu'")  # fmt: skip
         return session
 
-    def _run_bound(self, session: Any, inputs: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    def _run_bound(self, session: Any, spec: Component, inputs: dict[str, Any], names: list[str]) -> dict[str, Any]:
         """A run on a GPU: what stays there is neither copied down nor up again."""
         binding = session.io_binding()
-        for name, value in inputs.items():
-            if isinstance(value, Resident):
-                binding.bind_ortvalue_input(name, value.value)
+        for name, tensor in spec.inputs.items():
+            if isinstance(inputs[name], Resident):
+                binding.bind_ortvalue_input(name, inputs[name].value)
             else:
-                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                binding.bind_cpu_input(name, np.ascontiguousarray(inputs[name], tensor.dtype))
         for name in names:
             binding.bind_output(name, "cuda" if name in STAYS else "cpu")
         session.run_with_iobinding(binding)
