@@ -18,10 +18,11 @@ def parser() -> argparse.ArgumentParser:
     from .components import run as components
     from .kernels import run as kernels
     from .machine import run as machine
+    from .pipelines import run as pipeline
 
     top = argparse.ArgumentParser(prog="spar-bench", description="Measure kernels, components and whole tasks.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (machine, kernels, components, compare, selftest):
+    for part in (machine, kernels, components, pipeline, compare, selftest):
         part.add(commands)
     return top
 

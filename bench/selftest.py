@@ -1,4 +1,4 @@
-"""`spar-bench selftest`: does the harness, on this machine, catch cheats, see a slowdown, and see none where none is?"""
+"""`spar-bench selftest`: does the harness catch cheats on this machine, and tell a slowdown from noise?"""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ SLOWDOWN = 0.10
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "selftest", help="does the harness catch cheats and tell slower from noise, here and now?"
-    )
+    parser = commands.add_parser("selftest", help="does the harness catch cheats and tell slower from noise here?")
     parser.add_argument("--seconds", type=float, default=6.0, help="time budget of one subject (%(default)s)")
     parser.add_argument("--accept-noise", action="store_true", help="measure on a busy machine too")
     parser.set_defaults(run=run)

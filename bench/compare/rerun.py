@@ -9,6 +9,7 @@ from typing import Any
 
 from spar_engine.errors import BackendError
 
+from ..harness.environment import environment
 from ..harness.measure import measure
 from ..harness.policy import Policy
 from ..harness.remote import Worker
@@ -31,9 +32,7 @@ class Side:
         wanted = self.record["environment"]
         try:
             with Worker(threads=1, python=self.python) as worker:
-                found = worker.ask(
-                    "call", module="spar_bench.harness.environment", function="environment", arguments={}
-                )
+                found = worker.ask("call", module=environment.__module__, function="environment", arguments={})
         except BenchError as error:
             return f"its interpreter does not start: {error}"
         if found["cpu"] != wanted["cpu"]:

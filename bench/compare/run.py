@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--margin", type=float, default=MARGIN,
                         help="share by which two starts of one program may differ (%(default)s)")  # fmt: skip
     parser.add_argument("--rerun", choices=("never", "suspects", "all"), default="suspects",
-                        help="measure rows again, both sides interleaved, where both can run (%(default)s)")  # fmt: skip
+                        help="measure rows again, both sides interleaved, if both can run (%(default)s)")  # fmt: skip
     parser.add_argument("--python-a", metavar="PATH", help="interpreter with the commit of A installed (default: this)")
     parser.add_argument("--python-b", metavar="PATH", help="interpreter with the commit of B installed (default: this)")
     parser.add_argument("--across-machines", action="store_true", help="compare files of different machines")
@@ -94,22 +94,15 @@ def _show(arguments, verdicts: list[Verdict], rows_a, rows_b, lost: list[dict[st
         f"{verdict.ratio:.3f}", f"{verdict.low:.3f} .. {verdict.high:.3f}",
         f"{verdict.kind}{' (measured again)' if verdict.rerun else ''}",
     ] for verdict in sorted(shown, key=lambda each: -each.ratio)]  # fmt: skip
-    cells += [
-        [row["id"], ns(rows_a[row["id"]]["time"]["median"]), "", "", "", f"lost: {row['reason']}"] for row in lost
-    ]
+    cells += [[row["id"], was[row["id"]], "", "", "", f"lost: {row['reason']}"] for row in lost]
     if cells:
         show_table(header, cells)
-    counts = {
-        kind: sum(verdict.kind == kind for verdict in verdicts) for kind in ("same", "slower", "faster", "unknown")
-    }
-    summary = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + (
-        f", {len(lost)} lost" if lost else ""
-    )
+    counts = {kind: sum(each.kind == kind for each in verdicts) for kind in ("same", "slower", "faster", "unknown")}
+    summary = ", ".join(f"{count} {kind}" for kind, count in (counts | {"lost": len(lost)}).items() if count)
     print(f"{len(verdicts)} rows compared: {summary}")
     if arguments.markdown:
-        write_text(
-            arguments.markdown, markdown(header, cells) + f"\n{len(verdicts)} rows compared: {summary}\n", "--markdown"
-        )
+        text = markdown(header, cells) + f"\n{len(verdicts)} rows compared: {summary}\n"
+        write_text(arguments.markdown, text, "--markdown")
     if arguments.json:
         record.write(arguments.json, {"verdicts": [asdict(verdict) for verdict in verdicts],
                                       "lost": [row["id"] for row in lost]})  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from spar_engine.errors import InputError
 
 from ..harness import record
+from ..harness.environment import cpu
 from ..harness.measure import Measured, measure
 from ..harness.remote import RemotePlayer, Worker, close_all
 from ..harness.subject import BenchError
@@ -111,12 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
     bar, advance = progress_bar(arguments.quiet, len(selected))
     with bar:
         for number, group in enumerate(selected):
-            reference = reference_of(group)
+            reference = reference_of(group.what(""))
             players, workers = {}, {}
             for name in subjects_of(arguments):
                 try:
                     workers[name] = Worker(threads=group.threads)
-                    players[name] = workers[name].player(_spec(group, name, reference["path"]))
+                    players[name] = workers[name].player(_spec(group.what(name), name, reference["path"]))
                 except BenchError as error:
                     result["refused"].append(_refused(group, name, str(error)))
             done = measure(list(players.values()), policy, accept_noise=arguments.accept_noise,
@@ -127,25 +128,24 @@ def run(arguments: argparse.Namespace) -> int:
     return finish(result, arguments)
 
 
-def reference_of(group: Group) -> dict[str, Any]:
+def reference_of(what: dict[str, Any]) -> dict[str, Any]:
     """The float64 reference and the counts, made in a worker of its own when they are not kept yet."""
-    with Worker(threads=_all()) as worker:
+    with Worker(threads=cpu()["cores"]) as worker:
         return worker.ask("call", module="spar_bench.components.reference", function="prepare", arguments={
-            "source": group.model, "random": group.random, "name": group.work.name, "sizes": group.work.sizes,
-            "seeds": SEEDS,
+            "source": what["preset"], "random": what["random_weights"], "name": what["component"],
+            "sizes": what["sizes"], "seeds": SEEDS,
         })  # fmt: skip
 
 
-def _all() -> int:
-    from ..harness.environment import cpu
+def _spec(what: dict[str, Any], name: str, reference: str) -> dict[str, Any]:
+    return {"kind": "component", "name": name, "source": what["preset"], "random": what["random_weights"],
+            "work": what["component"], "sizes": what["sizes"], "subject": what["subject"],
+            "threads": what["threads"], "reference": reference, "seeds": SEEDS}  # fmt: skip
 
-    return cpu()["cores"]
 
-
-def _spec(group: Group, name: str, reference: str) -> dict[str, Any]:
-    return {"kind": "component", "name": name, "source": group.model, "random": group.random, "work": group.work.name,
-            "sizes": group.work.sizes, "subject": name, "threads": group.threads, "reference": reference,
-            "seeds": SEEDS}  # fmt: skip
+def spec_of(row: dict[str, Any], name: str, folder: str) -> dict[str, Any]:
+    """What a worker needs to open the subject of a row of a result file; `folder` is for kinds that need one."""
+    return _spec(row["what"], name, reference_of(row["what"])["path"])
 
 
 def _refused(group: Group, name: str, reason: str) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from .host import Load
 from .policy import KERNELS, Policy
 from .stats import Summary, summarize
 from .subject import BenchError, Check, Oracle, Subject
-from .turn import Turn, estimate, in_a_row, settle, take_turn
-from .verify import SEEDS, verify
+from .turn import Plan, Turn, audit, estimate, in_a_row, settle, take_turn
+from .verify import SEEDS, SLOW, verify
 from .yardstick import Yardstick, yardstick
+
+
+AUDIT_SLOW = 4  # a quick subject is checked after every turn, a slow one after every fourth
+EVICTION = 0.005  # seconds that emptying the caches takes, about
 
 
 class Player(Protocol):
@@ -34,20 +38,23 @@ class LocalPlayer:
 
     def __init__(self, name: str, subject: Subject, oracle: Oracle | None, *, cold: bool = False, seeds=SEEDS):
         self.name, self.subject, self.oracle, self.cold, self.seeds = name, subject, oracle, cold, seeds
-        self._samples = self._inner = 1
+        self._plan, self._turns = Plan(cold=cold), 0
 
     def ready(self, turn_seconds: float, most_samples: int) -> Check | None:
         check = verify(self.name, self.subject, self.oracle, self.seeds) if self.oracle else None
         call, fill = estimate(self.subject, self.seeds)
-        self._inner = in_a_row(self.subject, call, self.cold)
-        each = self._inner * (call + fill) + (0.005 if self.cold else 0.0)
-        self._samples = max(1, min(most_samples, round(turn_seconds / each)))
+        inner = in_a_row(self.subject, call, self.cold)
+        each = inner * (call + fill) + (EVICTION if self.cold else 0.0)
+        samples = max(1, min(most_samples, round(turn_seconds / each)))
+        self._plan = Plan(samples, inner, self.cold, wake=call < SLOW)
         settle()
         return check
 
     def turn(self) -> Turn:
-        taken = take_turn(self.name, self.subject, self.oracle, self._samples, self._inner, self.cold, self.seeds)
-        taken.extra = self.subject.extra()
+        taken = take_turn(self.subject, self._plan, self.seeds)
+        if self.oracle is not None and (self._plan.wake or self._turns % AUDIT_SLOW == 0):
+            audit(self.name, self.subject, self.oracle, self._plan.inner - 1, self.seeds)
+        self._turns += 1
         settle()
         return taken
 
@@ -59,6 +66,7 @@ class Measured:
     name: str
     check: Check | None = None
     turns: dict[int, Turn] = field(default_factory=dict)  # kept ones, by round
+    tried: int = 0  # turns taken
     discarded: dict[str, int] = field(default_factory=dict)  # reason: turns
     load: Load = field(default_factory=Load)  # over the kept turns
     yardsticks: list[Yardstick] = field(default_factory=list)
@@ -122,14 +130,19 @@ def _start(player: Player, measured: Measured, policy: Policy) -> bool:
 
 
 def _wants_more(measured: Measured, policy: Policy) -> bool:
-    if measured.problem is not None or measured.spent >= policy.seconds:
+    if measured.problem is not None or measured.spent >= _budget(measured, policy):
         return False
     return measured.summary is None or not _settled(measured, policy)
 
 
+def _budget(measured: Measured, policy: Policy) -> float:
+    """Seconds of a subject: those of the policy, or half as many turns again as are needed at least."""
+    return max(policy.seconds, 1.5 * policy.least_turns * measured.spent / max(1, measured.tried))
+
+
 def _settled(measured: Measured, policy: Policy) -> bool:
     summary = measured.summary
-    enough = len(measured.turns) >= policy.least_turns and summary.samples >= 6
+    enough = len(measured.turns) >= policy.least_turns and summary.samples >= policy.least_samples
     return enough and summary.half_width <= policy.precision
 
 
@@ -137,7 +150,7 @@ def _share(measured: Measured, policy: Policy) -> float:
     turns = len(measured.turns) / policy.least_turns
     if measured.summary is not None and turns >= 1:
         turns = min(1.0, policy.precision / max(measured.summary.half_width, 1e-9))
-    return min(1.0, max(turns, measured.spent / policy.seconds))
+    return min(1.0, max(turns, measured.spent / _budget(measured, policy)))
 
 
 def _best(best: Yardstick | None, now: Yardstick | None) -> Yardstick | None:
@@ -148,6 +161,7 @@ def _best(best: Yardstick | None, now: Yardstick | None) -> Yardstick | None:
 
 def _keep(measured, number, turn: Turn, before: Yardstick | None, best, policy: Policy, accept_noise: bool) -> None:
     reason = None
+    measured.tried += 1
     if turn.load.steal_disturbed(policy.steal):
         reason = "steal"
     elif turn.load.foreign_disturbed(policy.foreign):
@@ -170,7 +184,7 @@ def _finish(measured: Measured, policy: Policy, accept_noise: bool) -> None:
     """Turn a result that nobody should trust into a problem that says why."""
     lost = ", ".join(f"{count} for {reason}" for reason, count in measured.discarded.items()) or "none"
     kept, name = len(measured.turns), measured.name
-    if kept < min(4, policy.least_turns) or measured.summary.samples < 6:
+    if kept < min(4, policy.least_turns) or measured.summary.samples < policy.least_samples:
         measured.problem = (
             f"{name}: the machine is too busy: {kept} turns kept in {measured.spent:.0f} s, discarded {lost}; "
             "wait until it is quiet, or raise --seconds"

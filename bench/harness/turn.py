@@ -46,42 +46,55 @@ def in_a_row(subject: Subject, seconds: float, cold: bool) -> int:
     return 1 if cold else max(1, min(subject.slots, round(SHORT / max(seconds, 1e-9))))
 
 
-def take_turn(
-    name: str, subject: Subject, oracle: Oracle | None, samples: int, inner: int, cold: bool,
-    seeds: tuple[int, ...] = SEEDS,
-) -> Turn:  # fmt: skip
-    """Time `samples` samples of `inner` calls; the last call is checked against the oracle, from poisoned results.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a turn is taken: `samples` samples of `inner` calls; `cold` empties the caches before each; with `wake` an
+    untimed call first wakes thread pools and refills caches after others had the machine, which calls so long that it
+    does not show go without."""
 
-    One untimed call first wakes thread pools and refills caches (hot) after others had the machine."""
+    samples: int = 1
+    inner: int = 1
+    cold: bool = False
+    wake: bool = True
+
+
+def take_turn(subject: Subject, plan: Plan, seeds: tuple[int, ...] = SEEDS) -> Turn:
+    """Time the calls. No two of them have the same inputs, ever, so nothing kept from an earlier call is of use."""
     seed = seeds[next(_nudges) % len(seeds)]
-    subject.fill(0, seed, next(_nudges))
-    subject.run(0)
-    subject.sync()
+    if plan.wake:
+        subject.fill(0, seed, next(_nudges))
+        subject.run(0)
+        subject.sync()
     taken = []
     collecting = gc.isenabled()
     gc.disable()
     before = snapshot()
     try:
-        for sample in range(samples):
-            last = sample == samples - 1 and oracle is not None
-            for slot in range(inner):
-                subject.fill(slot, seed, None if last else next(_nudges))
-            if last:
-                subject.poison(inner - 1)
-            if cold:
+        for _ in range(plan.samples):
+            for slot in range(plan.inner):
+                subject.fill(slot, seed, next(_nudges))
+            if plan.cold:
                 evict()
             start = time.perf_counter_ns()
-            for slot in range(inner):
+            for slot in range(plan.inner):
                 subject.run(slot)
             subject.sync()
-            taken.append((time.perf_counter_ns() - start) / inner)
+            taken.append((time.perf_counter_ns() - start) / plan.inner)
         load = between(before, snapshot())
     finally:
         if collecting:
             gc.enable()
-    if oracle is not None:
-        judge(name, oracle, subject.outputs(inner - 1), seed, "in the timed loop")
-    return Turn(taken, load)
+    return Turn(taken, load, subject.extra())
+
+
+def audit(name: str, subject: Subject, oracle: Oracle, slot: int, seeds: tuple[int, ...] = SEEDS) -> None:
+    """One more call as in the turn before, from poisoned results, held against the oracle."""
+    seed = seeds[next(_nudges) % len(seeds)]
+    subject.fill(slot, seed)
+    subject.poison(slot)
+    subject.run(slot)
+    subject.sync()
+    judge(name, oracle, subject.outputs(slot), seed, "after it was timed")
 
 
 def settle(limit: float = 0.3) -> None:

@@ -130,6 +130,20 @@ def run(arguments: argparse.Namespace) -> int:
     return finish(result, arguments)
 
 
+def _spec(what: dict[str, Any], name: str, references: str) -> dict[str, Any]:
+    """What a worker needs to open the subject of a row."""
+    return {
+        "kind": "kernel", "name": name, "op": what["op"], "preset": what["preset"],
+        "sizes": list(what["sizes"].values()), "dtype": what["dtype"], "subject": what["subject"],
+        "threads": what["threads"], "cold": what["cache"] == "cold", "references": references,
+    }  # fmt: skip
+
+
+def spec_of(row: dict[str, Any], name: str, folder: str) -> dict[str, Any]:
+    """The same for a row of a result file, under another name."""
+    return _spec(row["what"], name, folder)
+
+
 class Workers:
     """One child process for each library and thread count, kept from group to group."""
 
@@ -140,13 +154,8 @@ class Workers:
         key = ("ours" if name.startswith(NATIVE) else name, group.threads)
         if key not in self._open:
             self._open[key] = Worker(threads=group.threads)
-        work = group.work
         try:
-            return self._open[key].player({
-                "kind": "kernel", "name": name, "op": work.case.op, "preset": work.shape.preset,
-                "sizes": work.shape.sizes, "dtype": work.dtype, "subject": name, "threads": group.threads,
-                "cold": group.cold, "references": references,
-            })  # fmt: skip
+            return self._open[key].player(_spec(group.what(name), name, references))
         except BenchError:
             if not self._open[key].alive():
                 del self._open[key]

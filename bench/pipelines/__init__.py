@@ -1,0 +1,1 @@
+"""Whole tasks, as a user asks for them, on every backend and peer."""
