@@ -12,11 +12,11 @@ from ..errors import Cancelled, SparError
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of every subcommand."""
-    from . import doctor, info, tasks
+    from . import doctor, info, serve, tasks
 
     top = argparse.ArgumentParser(prog="spar", description="Run SPAR-family unified multimodal models.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (tasks, info, doctor):
+    for part in (tasks, info, doctor, serve):
         part.add(commands)
     return top
 

@@ -45,9 +45,10 @@ def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:
     group.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
-def open_engine(arguments: argparse.Namespace) -> Any:
-    """The engine that `add_model` describes."""
+def open_engine(arguments: argparse.Namespace, **more: Any) -> Any:
+    """The engine that `add_model` describes; `more` goes to `load` as it is."""
     return load(
         arguments.model, backend=arguments.backend, precision=arguments.precision, threads=arguments.threads,
         random_weights=arguments.random_weights, seed=arguments.weights_seed, dit_position=arguments.dit_position,
+        **more,
     )  # fmt: skip

@@ -24,6 +24,11 @@ class Observed:
         self._metrics = Metrics(self._scheduler, self._parts)
         self._scheduler.observers.append(self._metrics)
 
+    @property
+    def max_requests(self: Any) -> int:
+        """Requests that run or wait at most."""
+        return self._scheduler.max_running + self._scheduler.max_waiting
+
     def metrics(self: Any) -> dict[str, Any]:
         """Counts since the engine was loaded: requests by task and outcome, queue, components, caches; plain values.
         `runtime.metrics.Metrics.snapshot` names the keys."""
