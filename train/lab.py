@@ -65,7 +65,7 @@ class Lab:
             if without not in (None, known):
                 raise SystemExit(f"{self.run} was begun without {known}, not without {without}; use another folder")
             return known
-        if without is not None and any(self.run.iterdir()):
+        if without is not None and any(path.is_dir() for path in self.run.iterdir()):
             raise SystemExit(f"{self.run} was begun with everything, not without {without}; use another folder")
         if without is not None:
             write_aside(note, lambda aside: aside.write_text(json.dumps({"without": without}) + "\n"))

@@ -144,3 +144,24 @@ def test_an_edit_changes_what_it_says_and_no_more(kind):
         least, most = {"background": (2, 16), "move": (2, 2)}.get(kind, (1, 1))
         assert least <= cells.sum() <= most
         assert after.count[i] - before.count[i] == {"add": 1, "remove": -1}.get(kind, 0)
+
+
+def test_collages_keep_pictures_and_cells_together():
+    from spar_train.stages.autoencoder import collages, pictures
+
+    images, table = collages(np.random.default_rng(0), 12)
+    corner = images[:, :1, :1]
+    drawn = (images != corner).any(-1).reshape(12, GRID, 28, GRID, 28).any((2, 4)).reshape(12, -1)
+    here = table[..., 0].numpy() > 0
+    assert (drawn == here).all()
+    assert here.sum(1).mean() > 6
+    for i, cell in np.argwhere(here)[:40]:
+        row, column = divmod(int(cell), GRID)
+        middle = images[i, row * 28 + 14, column * 28 + 14]
+        assert (middle == COLOUR_RGB[int(table[i, cell, 1])]).all()
+        assert not holdout.objects()[int(table[i, cell, 0] - 1) * len(COLOURS) + int(table[i, cell, 1])]
+    images, table, described = pictures(np.random.default_rng(1), 40)
+    assert images.shape == (40, SIDE, SIDE, 3)
+    assert table.shape == (40, GRID * GRID, 6)
+    assert 0 < (~described).sum() < 20
+    assert (images[~described][:, 0, 0] == 0).all()  # maps are on black
