@@ -1,0 +1,1 @@
+"""Measuring: subjects in processes of their own, interleaved turns, checks before clocks, honest statistics."""
