@@ -6,10 +6,12 @@ import pytest
 from spar_engine.cli import main
 
 
-@pytest.mark.parametrize(("name", "precision"), [
-    ("spar-tiny", "fp32"), ("unilip-tiny", "fp32"),
-    pytest.param("spar-tiny", "bf16", marks=pytest.mark.slow), pytest.param("unilip-tiny", "bf16", marks=pytest.mark.slow),
-])  # fmt: skip
+SLOW = pytest.mark.slow  # the limit of a reduced precision is measured first
+RUNS = [("spar-tiny", "fp32"), ("unilip-tiny", "fp32")]
+RUNS += [pytest.param(name, "bf16", marks=SLOW) for name in ("spar-tiny", "unilip-tiny")]
+
+
+@pytest.mark.parametrize(("name", "precision"), RUNS)
 def test_golden_vectors(golden_dir, capsys, name, precision):
     folder = golden_dir(name)
     options = ["--backend", "native", "--precision", precision, "--threads", "2", "--golden", str(folder)]
