@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from spar_engine.cli import main
 
-
 SLOW = pytest.mark.slow  # the limit of a reduced precision is measured first
 RUNS = [("spar-tiny", "fp32"), ("unilip-tiny", "fp32")]
 RUNS += [pytest.param(name, "bf16", marks=SLOW) for name in ("spar-tiny", "unilip-tiny")]
