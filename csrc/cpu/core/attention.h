@@ -38,10 +38,11 @@ SPAR_INLINE int64_t attention_scratch(int64_t block, int64_t keys) {
 }
 using AttentionTask = void(const Attention&, int64_t head, int64_t first, int64_t rows, char* scratch);
 
-// ReLU linear attention: o = relu(q) S / (relu(q) z + 1e-15), S = sum relu(k) v^T, z = sum relu(k), in f32.
+// One head of ReLU linear attention (engine/relu_linear_attention.h), on rows of all heads.
 struct LinearAttention {
   View q, k, v, out;  // f32 or bf16; head h in columns h * dim ..
   int64_t tokens = 0, dim = 0;
+  float eps = 1e-15f;
 };
 constexpr int64_t kLinearBlock = 64;  // tokens
 SPAR_INLINE int64_t linear_scratch(int64_t dim) { return ((dim + 1) * (dim + 16) + 2 * kLinearBlock * (dim + 16)) * 4; }

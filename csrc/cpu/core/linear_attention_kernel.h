@@ -64,16 +64,18 @@ inline void inner(const float* left, const float* right, int64_t stride, int64_t
     for (int v = 0; v < vectors; ++v) store(out + t * stride + v * kLanes, acc[t][v]);
 }
 
+constexpr int kWide = 2;                     // vectors taken together
+constexpr int kTall = kLanes == 16 ? 8 : 4;  // rows taken together: their sums fit the 32 or 16 registers
+
 template <class Whole, class Single>
-inline void in_eights(int64_t n, const Whole& whole, const Single& single) {
+inline void in_strips(int64_t n, const Whole& whole, const Single& single) {
   int64_t i = 0;
-  for (; i + 8 <= n; i += 8) whole(i);
+  for (; i + kTall <= n; i += kTall) whole(i);
   for (; i < n; ++i) single(i);
 }
 
 template <class T>
 void linear_attention_as(const LinearAttention& a, int64_t first, int64_t head, char* scratch) {
-  constexpr int kWide = 2;  // vectors taken together
   const int64_t dim = a.dim, stride = round_up(dim, kLanes), pairs = stride / (kWide * kLanes) * kWide * kLanes;
   float* state = reinterpret_cast<float*>(scratch);  // [dim, stride], then z [stride]
   float* z = state + dim * stride;
@@ -91,25 +93,25 @@ void linear_attention_as(const LinearAttention& a, int64_t first, int64_t head, 
       store(z + c, total);
     }
     for (int64_t c = 0; c < pairs; c += kWide * kLanes)
-      in_eights(dim, [&](int64_t i) { outer<8, kWide>(left + i, right + c, stride, n, state + i * stride + c); },
+      in_strips(dim, [&](int64_t i) { outer<kTall, kWide>(left + i, right + c, stride, n, state + i * stride + c); },
                 [&](int64_t i) { outer<1, kWide>(left + i, right + c, stride, n, state + i * stride + c); });
     for (int64_t c = pairs; c < stride; c += kLanes)
-      in_eights(dim, [&](int64_t i) { outer<8, 1>(left + i, right + c, stride, n, state + i * stride + c); },
+      in_strips(dim, [&](int64_t i) { outer<kTall, 1>(left + i, right + c, stride, n, state + i * stride + c); },
                 [&](int64_t i) { outer<1, 1>(left + i, right + c, stride, n, state + i * stride + c); });
   }
   for (int64_t t = 0; t < a.tokens; t += kLinearBlock) {
     const int64_t n = a.tokens - t < kLinearBlock ? a.tokens - t : kLinearBlock;
     widen_rows<T, true>(q, first + t, n, dim, left, stride);
     for (int64_t c = 0; c < pairs; c += kWide * kLanes)
-      in_eights(n, [&](int64_t i) { inner<8, kWide>(left + i * stride, state + c, stride, dim, right + i * stride + c); },
+      in_strips(n, [&](int64_t i) { inner<kTall, kWide>(left + i * stride, state + c, stride, dim, right + i * stride + c); },
                 [&](int64_t i) { inner<1, kWide>(left + i * stride, state + c, stride, dim, right + i * stride + c); });
     for (int64_t c = pairs; c < stride; c += kLanes)
-      in_eights(n, [&](int64_t i) { inner<8, 1>(left + i * stride, state + c, stride, dim, right + i * stride + c); },
+      in_strips(n, [&](int64_t i) { inner<kTall, 1>(left + i * stride, state + c, stride, dim, right + i * stride + c); },
                 [&](int64_t i) { inner<1, 1>(left + i * stride, state + c, stride, dim, right + i * stride + c); });
     for (int64_t i = 0; i < n; ++i) {
       F32 weight = zero();
       for (int64_t c = 0; c < stride; c += kLanes) weight = fma(load(left + i * stride + c), load(z + c), weight);
-      const F32 inverse = set1(1.0f / (sum(weight) + 1e-15f));
+      const F32 inverse = set1(1.0f / (sum(weight) + a.eps));
       T* out = a.out.columns(head * dim).row<T>(first + t + i);
       columns(dim, [&](int64_t c, int64_t lanes) { store_some(out + c, load(right + i * stride + c) * inverse, lanes); });
     }
