@@ -34,8 +34,8 @@ class FoldedConvIn(ConvIn, Folding):
 
 def _pairs(kernel: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The two taps that a three-tap kernel becomes at even and at odd positions of a doubled picture."""
-    first, middle, last = kernel.unbind(dim)
-    return torch.stack((first, middle + last), dim), torch.stack((first + middle, last), dim)
+    first, middle, last = kernel.chunk(3, dim)
+    return torch.cat((first, middle + last), dim), torch.cat((first + middle, last), dim)
 
 
 class PhaseUpsample(Upsample, Folding):
@@ -69,11 +69,12 @@ class SortedAttention(MultiscaleAttention, Folding):
 
     def by_role(self, weight: torch.Tensor) -> torch.Tensor:
         """Rows [heads of query, key, value, ...] -> [queries of all heads, keys, values, ...]."""
-        return weight.unflatten(0, (-1, 3, self.head_dim)).transpose(0, 1).flatten(0, 2)
+        rows = torch.arange(weight.shape[0], device=weight.device)
+        return weight.index_select(0, rows.unflatten(0, (-1, 3, self.head_dim)).transpose(0, 1).flatten())
 
     def fold(self) -> dict[str, torch.Tensor]:
-        stacked = torch.cat((self.to_q.weight, self.to_k.weight, self.to_v.weight))
-        constants = {"qkv": self.by_role(stacked)[:, :, None, None]}
+        stacked = torch.cat([part.weight[:, :, None, None] for part in (self.to_q, self.to_k, self.to_v)])
+        constants = {"qkv": self.by_role(stacked)}
         for index, scale in enumerate(self.to_qkv_multiscale):
             constants[f"in_{index}"] = self.by_role(scale.proj_in.weight)
             constants[f"out_{index}"] = self.by_role(scale.proj_out.weight)
