@@ -18,7 +18,7 @@ help:
 	@echo "make test      lint, then every test, with line coverage"
 	@echo "make lint      ruff"
 	@echo "make format    ruff, changing files"
-	@echo "make bench     every kernel at the sizes of spar-1b, beside the libraries that are installed"
+	@echo "make bench     the three-minute subset of the benchmarks; refreshes docs/performance.md"
 	@echo "make build     the wheel, in dist/"
 	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
 	@echo "make setup     only the environment, in $(VENV)/"
@@ -62,7 +62,7 @@ demo: setup
 	@$(RUN)/python -m spar_engine.demo
 
 test: setup lint
-	@$(RUN)/python -m pytest --cov --cov-report=term:skip-covered
+	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.packages
 	@$(RUN)/ruff check .
@@ -73,7 +73,7 @@ format: $(VENV)/.packages
 	@$(RUN)/ruff format .
 
 bench: setup
-	@$(RUN)/spar-bench kernels --shape spar-1b --policy quick
+	@$(RUN)/spar-bench refresh
 
 build: setup
 	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w dist .
