@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 
@@ -13,8 +15,9 @@ def run(count: int, work: Callable[[], None]) -> None:
     """Runs `work` in `count` processes that know each other; with one, simply here."""
     if count == 1:
         return work()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that daemons end with this process
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_enter, (count, f"file://{folder}/meet", work), nprocs=count)
+        torch.multiprocessing.spawn(_enter, (count, f"file://{folder}/meet", work), nprocs=count, daemon=True)
     return None
 
 
