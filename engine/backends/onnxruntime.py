@@ -85,7 +85,7 @@ class OnnxRuntimeBackend:
         spec.check(inputs)
         names = [output.name for output in session.get_outputs()]
         try:
-            if self.provider == "cuda":
+            if self.provider != "cpu":
                 return self._run_bound(session, spec, inputs, names)
             given = {name: np.asarray(inputs[name], tensor.dtype) for name, tensor in spec.inputs.items()}
             return dict(zip(names, session.run(names, given, run_options(self._ort, component)), strict=True))
@@ -142,7 +142,7 @@ class OnnxRuntimeBackend:
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(inputs[name], tensor.dtype))
         for name in names:
-            binding.bind_output(name, "cuda" if name in STAYS else "cpu")
+            binding.bind_output(name, self.provider if name in STAYS else "cpu")
         session.run_with_iobinding(binding)
         outputs = zip(names, binding.get_outputs(), strict=True)
         return {name: Resident(value) if name in STAYS else value.numpy() for name, value in outputs}

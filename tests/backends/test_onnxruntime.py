@@ -148,6 +148,30 @@ def test_a_gpu_that_is_not_there(weights, out, monkeypatch):
         OnnxRuntimeBackend(weights, artefacts=out, provider="cuda").load("lm_head")
 
 
+def test_what_stays_on_a_device_goes_back_in(golden_dir):
+    """The path of a GPU, with the CPU as its device: bound values give what copied ones give."""
+    weights = Checkpoint.open(golden_dir("unilip-tiny") / "checkpoint")
+    backend = OnnxRuntimeBackend(weights, threads=1)
+    spec, rng = components(weights.config)["language"], np.random.default_rng(0)
+    first = spec.example(rng, tokens=5, rows=2)
+    plain = backend.run("language", first)
+
+    def bound(inputs):
+        session = backend.load("language")
+        return backend._run_bound(session, spec, inputs, [output.name for output in session.get_outputs()])
+
+    found = bound(first)
+    assert isinstance(found["keys"], onnxruntime.Resident)
+    assert found["keys"].shape == plain["keys"].shape
+    assert np.array_equal(np.asarray(found["keys"]), plain["keys"])
+    assert np.array_equal(found["hidden_levels"], plain["hidden_levels"])
+    after = spec.example(rng, tokens=1, rows=1, past=5)
+    spec.check(after | {"past_keys": found["keys"], "past_values": found["values"]})
+    want = backend.run("language", after | {"past_keys": plain["keys"], "past_values": plain["values"]})
+    got = bound(after | {"past_keys": found["keys"], "past_values": found["values"]})
+    assert np.array_equal(got["hidden_levels"], want["hidden_levels"])
+
+
 def test_without_onnxruntime(weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependency, match=r"needs the package onnxruntime .*pip install onnxruntime"):
