@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .runtime.assemble import BUNDLED, DEFAULT, load
+from .runtime.assemble import DEFAULT, load
 
 PROMPTS = (
     "a red circle to the left of a blue square on a white background",
@@ -24,25 +23,6 @@ PROMPTS = (
 )
 INSTRUCTION = "change the color of the red circle to green"
 QUESTION = "What color is the square?"
-
-
-def random_checkpoint(folder: Path) -> Path:
-    """A small complete checkpoint with seeded random weights and a byte tokenizer, made once in `folder`."""
-    from dataclasses import replace
-
-    from .config import preset
-    from .text import byte_tokenizer
-    from .text.special import IMAGE_CONTEXT
-    from .weights import RandomWeights
-
-    place = folder / "spar-tiny-random"
-    if not place.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            tokenizer = Path(scratch) / "tokenizer.json"
-            ids = byte_tokenizer(tokenizer)
-            config = replace(preset("spar-tiny-random"), image_token_id=ids[IMAGE_CONTEXT])
-            RandomWeights(config).save(place, tokenizer)
-    return place
 
 
 def grid(pictures: list[np.ndarray], columns: int, gap: int = 6) -> np.ndarray:
@@ -65,6 +45,8 @@ def run(source: str | Path, folder: Path, options: dict[str, Any]) -> None:
     start = time.perf_counter()
     engine = load(source, **options)
     about = engine.about
+    if about["random"]:
+        print("no trained model ships with this version: random weights show the path, not pictures")
     print(f"{engine.config.name} on {about['backend']} in {about['precision']} ({about['reason']}), "
           f"loaded in {time.perf_counter() - start:.1f} s")  # fmt: skip
 
@@ -96,15 +78,11 @@ def run(source: str | Path, folder: Path, options: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m spar_engine.demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help="where to write (demo)")
-    parser.add_argument("-m", "--model", help=f"checkpoint (default: {DEFAULT}, or a small random one without it)")
+    parser.add_argument("-m", "--model", default=DEFAULT, help="checkpoint (default: %(default)s)")
     parser.add_argument("-b", "--backend", default="auto")
     parser.add_argument("-p", "--precision", default="auto")
     arguments = parser.parse_args(argv)
-    source = arguments.model or DEFAULT
-    if arguments.model is None and not (BUNDLED / DEFAULT).is_dir():
-        print("no trained model ships with this version: a small one with random weights shows the path, not pictures")
-        source = random_checkpoint(arguments.folder)
-    run(source, arguments.folder, {"backend": arguments.backend, "precision": arguments.precision})
+    run(arguments.model, arguments.folder, {"backend": arguments.backend, "precision": arguments.precision})
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from ..runtime.assemble import DEFAULT, load
@@ -47,8 +48,11 @@ def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def open_engine(arguments: argparse.Namespace, **more: Any) -> Any:
     """The engine that `add_model` describes; `more` goes to `load` as it is."""
-    return load(
+    engine = load(
         arguments.model, backend=arguments.backend, precision=arguments.precision, threads=arguments.threads,
         random_weights=arguments.random_weights, seed=arguments.weights_seed, dit_position=arguments.dit_position,
         **more,
     )  # fmt: skip
+    if engine.about["random"]:
+        print(f"{engine.config.name}: random weights, which show the path and its speed, not pictures", file=sys.stderr)
+    return engine

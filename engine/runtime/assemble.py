@@ -17,7 +17,7 @@ from ..pipelines.parts import Parts
 from ..requests import whole
 
 BUNDLED = Path(__file__).parent.parent / "assets"
-DEFAULT = "spar-nano"
+DEFAULT = "spar-tiny-random"  # a miniature whose only weights are random; no trained model ships yet
 
 
 def find_checkpoint(source: str | Path) -> Path | None:
@@ -35,7 +35,7 @@ def open_weights(
     """The parameters of `source`: a checkpoint directory, a bundled model, or with `random_weights` a preset."""
     from ..weights import Checkpoint, RandomWeights
 
-    if random_weights:
+    if random_weights or (source == DEFAULT and find_checkpoint(source) is None):
         config = preset(str(source))
         if dit_position is not None:
             config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, position=dit_position))
@@ -92,7 +92,8 @@ def load(
 ) -> Engine:
     """Load a model.
 
-    source          checkpoint directory (safetensors), the name of a bundled model, or a preset with random_weights
+    source          checkpoint directory (safetensors), the name of a bundled model, or a preset with random_weights;
+                    by default a miniature with random weights, whose pictures show the path and nothing else
     backend         "native", "onnxruntime", "torch", or "auto": the first that is installed; `about` says which and why
     precision       "auto" takes the backend's own default; else one of the backend's precisions
     threads         threads of the backend; None leaves it the machine
@@ -119,7 +120,8 @@ def load(
         raise ConfigError(f"backend {name}: {str(error).split('()')[-1].strip()}; see its constructor") from None
     about = {
         "source": str(source), "backend": name, "reason": reason, "precision": opened.precision,
-        "dit_position": weights.config.dit.position, "ignored": list(weights.ignored), "random": random_weights,
+        "dit_position": weights.config.dit.position, "ignored": list(weights.ignored),
+        "random": weights.directory is None,
     }  # fmt: skip
     return Engine(
         weights.config, opened, host_parts(weights), Prompts(open_tokenizer(weights), weights.config), about,
