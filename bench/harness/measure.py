@@ -16,7 +16,6 @@ from .turn import Plan, Turn, audit, estimate, in_a_row, settle, take_turn
 from .verify import SEEDS, SLOW, verify
 from .yardstick import Yardstick, yardstick
 
-
 AUDIT_SLOW = 4  # a quick subject is checked after every turn, a slow one after every fourth
 EVICTION = 0.005  # seconds that emptying the caches takes, about
 
