@@ -13,17 +13,21 @@ from spar_engine.errors import SparError
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of every subcommand."""
-    from . import selftest
+    from . import plot, refresh, selftest
     from .compare import run as compare
     from .components import run as components
     from .kernels import run as kernels
     from .machine import run as machine
     from .pipelines import run as pipeline
+    from .quality.run import add_arguments, run_quality
 
     top = argparse.ArgumentParser(prog="spar-bench", description="Measure kernels, components and whole tasks.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (machine, kernels, components, pipeline, compare, selftest):
+    for part in (machine, kernels, components, pipeline, compare, plot, refresh, selftest):
         part.add(commands)
+    quality = commands.add_parser("quality", help="does a model draw and answer what it is asked?")
+    add_arguments(quality)
+    quality.set_defaults(run=run_quality)
     return top
 
 

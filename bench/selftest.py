@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from .compare.judge import MARGIN, Sample, judge
+from .compare.judge import Sample, judge
 from .harness.measure import LocalPlayer, measure
 from .harness.policy import KERNELS, Policy
 from .harness.remote import Worker
@@ -87,7 +87,7 @@ def verdicts(policy: Policy, accept_noise: bool) -> list[tuple[str, str, str, bo
             found.append((label, expected, problem, False))
             continue
         before, after = (Sample(done[name].medians()) for name in ("before", "after"))
-        verdict = judge(label, before, after, MARGIN, paired=True)
-        shown = f"{verdict.kind}, ratio {verdict.ratio:.3f} ({verdict.low:.3f} .. {verdict.high:.3f})"
+        verdict = judge(label, before, after, paired=True)
+        shown = "{}, ratio {:.3f} ({:.3f} .. {:.3f})".format(verdict.kind, verdict.ratio, *verdict.interval())
         found.append((label, expected, shown, verdict.kind == expected))
     return found

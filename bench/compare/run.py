@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from typing import Any
 
 from spar_engine.errors import BackendError, InputError
@@ -13,7 +12,7 @@ from ..harness import record
 from ..options import policy_of
 from ..report.show import show_table, write_text
 from ..report.table import markdown, ns
-from .judge import MARGIN, Sample, Verdict, judge, margin_of, settle
+from .judge import MARGIN, Sample, Verdict, judge_all, settle
 from .rerun import Side, rerun
 
 
@@ -22,7 +21,7 @@ def add(commands: Any) -> None:
     parser.add_argument("before", metavar="A.json")
     parser.add_argument("after", metavar="B.json")
     parser.add_argument("--margin", type=float, default=MARGIN,
-                        help="share by which two starts of one program may differ (%(default)s)")  # fmt: skip
+                        help="a difference up to this share is called none (%(default)s)")  # fmt: skip
     parser.add_argument("--rerun", choices=("never", "suspects", "all"), default="suspects",
                         help="measure rows again, both sides interleaved, if both can run (%(default)s)")  # fmt: skip
     parser.add_argument("--python-a", metavar="PATH", help="interpreter with the commit of A installed (default: this)")
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     common = [identity for identity in rows_a if identity in rows_b]
     if not common:
         raise InputError(f"{arguments.before} and {arguments.after} have no row in common")
-    verdicts = settle([_recorded(rows_a[each], rows_b[each], arguments.margin) for each in common])
+    verdicts = judge_all({each: _pair(rows_a[each], rows_b[each]) for each in common}, arguments.margin)
     if arguments.rerun != "never":
         verdicts = settle(_again(arguments, before, after, rows_a, rows_b, verdicts))
     lost = [row for row in after["refused"] if row["id"] in rows_a]
@@ -57,10 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if lost or any(verdict.kind == "slower" for verdict in verdicts) else 0
 
 
-def _recorded(row_a: dict[str, Any], row_b: dict[str, Any], margin: float) -> Verdict:
-    before, after = Sample.of_row(row_a), Sample.of_row(row_b)
+def _pair(row_a: dict[str, Any], row_b: dict[str, Any]) -> tuple[Sample, Sample, bool]:
+    """Both sides of a row, and whether memory binds it."""
     memory_bound = "roof" in row_b and not row_b["roof"]["name"].endswith("peak")
-    return judge(row_a["id"], before, after, margin_of(before, after, memory_bound, margin))
+    return Sample.of_row(row_a), Sample.of_row(row_b), memory_bound
 
 
 def _again(arguments, before, after, rows_a, rows_b, verdicts: list[Verdict]) -> list[Verdict]:
@@ -91,7 +90,7 @@ def _show(arguments, verdicts: list[Verdict], rows_a, rows_b, lost: list[dict[st
     shown = [verdict for verdict in verdicts if arguments.all or verdict.kind != "same"]
     cells = [[
         verdict.identity, was[verdict.identity], now[verdict.identity],
-        f"{verdict.ratio:.3f}", f"{verdict.low:.3f} .. {verdict.high:.3f}",
+        f"{verdict.ratio:.3f}", "{:.3f} .. {:.3f}".format(*verdict.interval()),
         f"{verdict.kind}{' (measured again)' if verdict.rerun else ''}",
     ] for verdict in sorted(shown, key=lambda each: -each.ratio)]  # fmt: skip
     cells += [[row["id"], was[row["id"]], "", "", "", f"lost: {row['reason']}"] for row in lost]
@@ -104,5 +103,10 @@ def _show(arguments, verdicts: list[Verdict], rows_a, rows_b, lost: list[dict[st
         text = markdown(header, cells) + f"\n{len(verdicts)} rows compared: {summary}\n"
         write_text(arguments.markdown, text, "--markdown")
     if arguments.json:
-        record.write(arguments.json, {"verdicts": [asdict(verdict) for verdict in verdicts],
-                                      "lost": [row["id"] for row in lost]})  # fmt: skip
+        told = [_told(verdict) for verdict in verdicts if verdict.kind != "unknown"]
+        record.write(arguments.json, {"verdicts": told, "lost": [row["id"] for row in lost]})
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {"id": verdict.identity, "verdict": verdict.kind, "ratio": verdict.ratio, "ci95": verdict.interval(),
+            "p": verdict.p, "drift": verdict.drift, "measured_again": verdict.rerun}  # fmt: skip

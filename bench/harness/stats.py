@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
+MOST_FREEDOM = 200.0  # degrees of freedom; beyond them Student's distribution is the normal one
 
 
 def order_ranks(count: int, level: float = LEVEL) -> tuple[int, int]:
@@ -163,26 +164,43 @@ def _trimmed(values: np.ndarray, trim: float = 0.2) -> tuple[float, float, int]:
     return float(values[cut : len(values) - cut].mean()), squares / (kept * (kept - 1)), kept
 
 
-def effect_p(before: Sequence[float], after: Sequence[float], *, margin: float, paired: bool) -> tuple[float, float]:
+def effect_p(
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    margin: float,
+    paired: bool,
+    start: float = 0.0,
+    drift: float = 0.0,
+) -> tuple[float, float]:
     """Trimmed log ratio after / before, and the p-value of "the true ratio is within 1 +- margin".
 
     A minimum-effect Yuen-Welch test on the logarithms of turn medians; a small p says that the two differ by more
     than `margin` (a share) in the direction of the returned log ratio. At least 4 turns a side.
+    start  standard deviation of the log ratio between two starts of one program, which turns of one start do not show
+    drift  log ratio by which the machine itself became slower. How much of it reaches the row is not known, so the
+           smaller difference counts of those with and without it, and none where they differ in sign
     """
     a, b = np.log(np.asarray(before, float)), np.log(np.asarray(after, float))
     if min(len(a), len(b)) < 4:
         raise ValueError(f"{min(len(a), len(b))} turns: a comparison needs at least 4 a side")
     if paired:
         center, variance, kept = _trimmed(b - a)
-        freedom = kept - 1.0
+        parts = variance**2 / (kept - 1)
     else:
         center_a, variance_a, kept_a = _trimmed(a)
         center_b, variance_b, kept_b = _trimmed(b)
         center, variance = center_b - center_a, variance_a + variance_b
         parts = variance_a**2 / (kept_a - 1) + variance_b**2 / (kept_b - 1)
-        freedom = variance**2 / parts if parts > 0 else kept_a + kept_b - 2.0
-    error = math.sqrt(max(variance, 1e-12))  # clocks and steps of the timer: never surer than one millionth
-    return center, student_tail((abs(center) - math.log1p(margin)) / error, freedom)
+    total = max(variance + start**2, 1e-12)  # steps of the timer: never surer than one millionth
+    freedom = min(MOST_FREEDOM, total**2 / parts) if parts > 0 else MOST_FREEDOM
+    left = min(abs(center), abs(center - drift)) if center * (center - drift) > 0 else 0.0
+    return center, student_tail((left - math.log1p(margin)) / math.sqrt(total), freedom)
+
+
+def error_of(before: Sequence[float], after: Sequence[float]) -> float:
+    """Standard error of the trimmed log ratio of two sets of turns, not paired."""
+    return math.sqrt(sum(_trimmed(np.log(np.asarray(side, float)))[1] for side in (before, after)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

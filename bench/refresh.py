@@ -1,0 +1,70 @@
+"""`spar-bench refresh`: the three-minute subset, and docs/performance.md from all result files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from spar_engine.errors import ArtefactError
+from spar_engine.runtime.assemble import BUNDLED, DEFAULT
+
+from .harness import record
+from .report.page import PAGE, RESULTS, write_page
+
+TINY = "spar-tiny-random"  # stands in until a trained model is bundled
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("refresh", help="measure a three-minute subset and make docs/performance.md anew")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing")
+    parser.add_argument("--accept-noise", action="store_true", help="keep numbers of a busy machine")
+    parser.set_defaults(run=run)
+
+
+def subset(accept_noise: bool) -> dict[str, list[str]]:
+    """The commands of the subset, by the result file they refresh."""
+    trained = (BUNDLED / DEFAULT).is_dir()
+    model = ["--preset", DEFAULT, "--trained"] if trained else ["--preset", TINY]
+    common = ["--threads", "all", "--policy", "quick", *(["--accept-noise"] if accept_noise else [])]
+    return {
+        "quick-kernels": ["kernels", "--shape", "spar-1b", "--cache", "hot", *common],
+        "quick-components": ["components", *model, "--component", "vision,prefill,decode,dit,decoder",
+                             "--backend", "native,onnxruntime", "--precision", "fp32", *common],
+        "quick-pipeline": ["pipeline", *model, "--task", "generate,ask", "--backend", "native", *common],
+    }  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 1 when a part of the subset was refused; its former file then stays."""
+    if not (RESULTS.parent / "__init__.py").exists() or not (RESULTS.parent.parent / "pyproject.toml").exists():
+        raise ArtefactError(f"{RESULTS.parent}: refresh works on a checkout of the project; this is an installed copy")
+    worst = 0 if arguments.page_only else _measure(arguments.accept_noise)
+    plots = write_page()
+    print(f"{PAGE.relative_to(PAGE.parent.parent)} and {len(plots)} plots are made from {RESULTS.name}/*.json")
+    return worst
+
+
+def _measure(accept_noise: bool) -> int:
+    from .cli import main
+    from .machine.store import load_machine
+
+    if load_machine() is None:
+        main(["machine", *(["--accept-noise"] if accept_noise else [])])
+    worst = 0
+    for name, words in subset(accept_noise).items():
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "made.json"
+            code = main([*words, "--json", str(made)])
+            refused = not made.exists() or json.loads(made.read_text())["refused"]
+            if code == 0 and not refused:
+                fresh = record.read(made)
+                fresh["command"] = "spar-bench " + " ".join(words)  # without the file that is gone
+                record.write(RESULTS / f"{name}.json", fresh)
+            else:
+                print(f"spar-bench refresh: {name} was not earned; its former file stays", file=sys.stderr)
+                worst = max(worst, 1)
+    return worst
