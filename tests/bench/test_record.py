@@ -72,7 +72,7 @@ def test_files_of_other_versions_and_other_things_are_refused(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_line(made, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArtefactError, match="a.json: cannot be written: File exists; choose another --json"):
+    with pytest.raises(ArtefactError, match="cannot be written: File exists; choose another --json"):
         record.write(tmp_path / "file" / "a.json", made)
 
 
