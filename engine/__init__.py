@@ -23,6 +23,7 @@ _WHERE = {
     "AnswerStream": ".results",
     "Images": ".results",
     "Picture": ".results",
+    "Progress": ".runtime.progress",
     "Segmentation": ".results",
     "ModelConfig": ".config",
     "preset": ".config",

@@ -16,7 +16,7 @@ import numpy as np
 
 from .config import ModelConfig
 from .errors import InputError
-from .pipelines.call import Pipeline, Step, run, stream
+from .pipelines.call import Pipeline, run, stream
 from .pipelines.generate import Prompt, image_from
 from .pipelines.parts import Parts
 from .pipelines.understand import Decoding, Reply, understand
@@ -26,6 +26,8 @@ from .results import Answer, AnswerStream, Images, Picture, Segmentation
 from .runtime.asynchronous import Asynchronous
 from .runtime.line import Request
 from .runtime.observed import Observed
+from .runtime.progress import Progress, watched
+from .runtime.ranges import ranged
 from .runtime.scheduler import Scheduler
 
 
@@ -42,6 +44,7 @@ class Engine(Asynchronous, Observed):
 
     max_running  requests that take turns; each holds its own latents and key-value cache
     max_waiting  requests that may be in line for a start
+    nvtx         mark the runs of components as NVTX ranges, for Nsight Systems; needs the package nvtx
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Engine(Asynchronous, Observed):
         *,
         max_running: int = 8,
         max_waiting: int = 64,
+        nvtx: bool = False,
     ):
         self.config = config
         self.backend = backend
@@ -61,7 +65,7 @@ class Engine(Asynchronous, Observed):
         self._parts = parts
         self._prompts = prompts
         self._scheduler = Scheduler(
-            backend.run,
+            ranged(backend.run) if nvtx else backend.run,
             getattr(backend, "cancel_flag", None),
             max_running=whole("max_running", max_running, 1, 1024),
             max_waiting=whole("max_waiting", max_waiting, 0, 65536),
@@ -80,7 +84,7 @@ class Engine(Asynchronous, Observed):
         num_images: int = 1,
         latents: np.ndarray | None = None,
         native: bool = False,
-        on_step: Callable[[Step], None] | None = None,
+        on_step: Callable[[Progress], None] | None = None,
         cancel: Cancel = None,
         priority: int = 0,
         deadline: float | None = None,
@@ -95,7 +99,7 @@ class Engine(Asynchronous, Observed):
         num_images           pictures of each prompt; picture k is the same whatever num_images is
         latents              the caller's own noise, [num_images, channels, h, w], instead of the seed's
         native               keep the decoder's full size (512 for the published models) instead of 28/32 of it
-        on_step              called with a `Step` after every sampler step
+        on_step              called with a `Progress` after every sampler step
         cancel, priority, deadline  see `Engine`
         returns              pictures, prompt by prompt
         """
@@ -128,7 +132,7 @@ class Engine(Asynchronous, Observed):
         num_images: int = 1,
         latents: np.ndarray | None = None,
         native: bool = False,
-        on_step: Callable[[Step], None] | None = None,
+        on_step: Callable[[Progress], None] | None = None,
         cancel: Cancel = None,
         priority: int = 0,
         deadline: float | None = None,
@@ -154,7 +158,7 @@ class Engine(Asynchronous, Observed):
         guidance_scale: float = 4.5,
         latents: np.ndarray | None = None,
         min_region: float = 0.001,
-        on_step: Callable[[Step], None] | None = None,
+        on_step: Callable[[Progress], None] | None = None,
         cancel: Cancel = None,
         priority: int = 0,
         deadline: float | None = None,
@@ -310,8 +314,9 @@ class Engine(Asynchronous, Observed):
 
         made, begin = [], time.perf_counter()
         with self._scheduler.request(task, terms) as request:
+            see = watched(on_step, begin, self._previewer(request))
             for work, settings in jobs:
-                for number, decoded in enumerate(self._run(request, work, on_step)):
+                for number, decoded in enumerate(self._run(request, work, see)):
                     made.append(Picture(pictures(decoded, native)[0], settings | {"image": number}))
         return Images(made, _report(request, begin))
 
@@ -338,7 +343,7 @@ class Engine(Asynchronous, Observed):
         tokenizer = self._prompts.tokenizer
         stop = frozenset((tokenizer.special.turn_end, tokenizer.special.end_of_text))
         streamed = tokenizer.stream()
-        work = understand(self._parts, prompt.ids, pixels, decoding, stop, streamed.push, self._shared("chat"))
+        work = understand(self._parts, prompt.ids, pixels, decoding, stop, streamed.push, prompt.cuts)
         return work, streamed
 
     def _run(self, request: Request, work: Pipeline[Any], on_event: Any = None) -> Any:

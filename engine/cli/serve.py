@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..pipelines.cache import DEFAULT_BYTES
+from ..runtime.logs import FORMATS, LEVELS, set_up
 from .options import add_model, open_engine
 
 KEY_VARIABLE = "SPAR_API_KEY"
@@ -26,6 +28,10 @@ def add(commands: Any) -> None:
                        f"or set {KEY_VARIABLE}. Needed where other machines can reach the host")  # fmt: skip
     group.add_argument("--max-running", type=int, default=8, help="requests that take turns (%(default)s)")
     group.add_argument("--max-waiting", type=int, default=64, help="requests in line; more are refused (%(default)s)")
+    group.add_argument("--cache-bytes", type=int, default=DEFAULT_BYTES, help="bytes of results that requests share, "
+                       "such as features of a picture; 0: none (%(default)s)")  # fmt: skip
+    group.add_argument("--log-format", choices=FORMATS, default="text", help="json: one object a line (%(default)s)")
+    group.add_argument("--log-level", choices=LEVELS, default="info", help="least level that is logged (%(default)s)")
     for name, kind, text in (
         ("max-body", int, "bytes of one request"),
         ("max-pixels", int, "pixels of a picture that is sent"),
@@ -48,7 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
              "body_timeout", "drain", "warmup")  # fmt: skip
     given = {name: getattr(arguments, name) for name in names if name in arguments}
     settings = Settings(api_key=_key(arguments.api_key_file), **given)
-    serve(open_engine(arguments, max_running=arguments.max_running, max_waiting=arguments.max_waiting), settings)
+    set_up(arguments.log_format, arguments.log_level)
+    engine = open_engine(arguments, max_running=arguments.max_running, max_waiting=arguments.max_waiting,
+                         cache_bytes=arguments.cache_bytes)  # fmt: skip
+    serve(engine, settings)
     return 0
 
 

@@ -33,6 +33,8 @@ class Step:
     total: int
     image: int  # which picture of the request
     latent: Any  # [1, channels, height, width] float32 after the step
+    expected: Any  # the data prediction: the finished latent as the model expects it now
+    seconds: float  # of this step, waiting for its turn included
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,11 @@ from .call import Call, Pipeline
 from .parts import Parts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """The language model's state after leading tokens that many prompts share (E9)."""
+    """The language model's state after leading tokens that several prompts share (E9, E23)."""
 
-    ids: tuple[int, ...]
-    hidden_levels: np.ndarray  # [levels, 1, len(ids), width]
+    hidden_levels: np.ndarray | None  # [levels, 1, tokens, width]; None where nobody reads them
     keys: Any
     values: Any
 
@@ -29,15 +29,15 @@ def no_cache(parts: Parts) -> np.ndarray:
 
 
 def prefix(parts: Parts, ids: np.ndarray) -> Pipeline[Prefix]:
-    """State of the language model after `ids` [n], computed once per model."""
-    key = tuple(ids.tolist())
+    """State of the language model after `ids` [n], computed once while the cache holds it."""
+    key = "levels", ids.tobytes()
     found = parts.prefixes.get(key)
     if found is None:
         out = yield Call("language", {
             "inputs_embeds": parts.embed(ids)[None], "past_keys": no_cache(parts), "past_values": no_cache(parts),
             "rows": np.arange(len(ids), dtype=np.int64),
         })  # fmt: skip
-        found = Prefix(key, out["hidden_levels"], out["keys"], out["values"])
+        found = Prefix(out["hidden_levels"], out["keys"], out["values"])
         parts.prefixes.put(key, found)
     return found
 
@@ -60,16 +60,20 @@ def embeddings(parts: Parts, ids: np.ndarray, features: np.ndarray | None = None
 
 
 def caption(
-    parts: Parts, ids: np.ndarray, features: np.ndarray | None = None, shared: np.ndarray | None = None
+    parts: Parts,
+    ids: np.ndarray,
+    features: np.ndarray | None = None,
+    shared: np.ndarray | None = None,
+    key: tuple[Hashable, ...] | None = None,
 ) -> Pipeline[np.ndarray]:
     """The DiT's caption for one prompt, unpadded (E6): [1, len(ids) + query_count, caption_width] float32.
 
     ids       prompt tokens, ending with the opening image token; the latent queries follow them
     features  visual tokens that replace the image tokens, before the language model and again after routing
     shared    leading tokens of `ids` whose state is kept between prompts (E9); ignored tokens must not be in it
+    key       names the caption for later requests: `caption_key`; None keeps nothing
     """
-    key = tuple(ids.tolist())
-    if features is None and (found := parts.captions.get(key)) is not None:
+    if key is not None and (found := parts.captions.get(key)) is not None:
         return found
     embeds = np.concatenate([embeddings(parts, ids, features), parts.queries])
     is_image = np.zeros(len(embeds), bool)
@@ -81,7 +85,7 @@ def caption(
     levels: list[np.ndarray] = []
     if shared is not None and len(shared) and np.array_equal(ids[: len(shared)], shared):
         state = yield from prefix(parts, shared)
-        keys, values, past = state.keys, state.values, len(state.ids)
+        keys, values, past = state.keys, state.values, len(shared)
         levels.append(state.hidden_levels)
     out = yield Call("language", {
         "inputs_embeds": embeds[None, past:], "past_keys": keys, "past_values": values, "rows": rows[past:] - past,
@@ -98,6 +102,11 @@ def caption(
         "image_features": np.zeros((1, 0, width), np.float32) if features is None else features[None],
         "order": order,
     })  # fmt: skip
-    if features is None:
+    if key is not None:
         parts.captions.put(key, out["caption"])
     return out["caption"]
+
+
+def caption_key(ids: np.ndarray, seen: tuple[bytes, ...], shared: np.ndarray | None) -> tuple[Hashable, ...]:
+    """What a caption follows from: ids, digests of the pictures, and where the language model's run is cut."""
+    return ids.tobytes(), seen, b"" if shared is None else shared.tobytes()

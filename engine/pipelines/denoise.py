@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +13,7 @@ from .call import Call, Pipeline, Step
 from .parts import Parts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Context:
     """Cross-attention keys and values of every block, for all guidance branches of one prompt (E1)."""
 
@@ -29,15 +31,21 @@ def stack(captions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return stacked, lengths
 
 
-def context(parts: Parts, captions: list[np.ndarray]) -> Pipeline[Context]:
-    """Keys and values for `captions`, each [1, tokens, caption_width], unconditional first."""
+def context(parts: Parts, captions: list[np.ndarray], key: Hashable | None = None) -> Pipeline[Context]:
+    """Keys and values for `captions`, each [1, tokens, caption_width], unconditional first.
+
+    key  names them for later requests, the keys of all captions; None keeps nothing
+    """
     stacked, lengths = stack(captions)
     out = yield Call("context", {"caption": stacked})
-    return Context(out["cross_keys"], out["cross_values"], lengths)
+    found = Context(out["cross_keys"], out["cross_values"], lengths)
+    if key is not None:
+        parts.contexts.put(key, found)
+    return found
 
 
 def tables(parts: Parts, timesteps: np.ndarray) -> Pipeline[tuple[np.ndarray, np.ndarray]]:
-    """AdaLN vectors of every block and of the head for all steps (E3), computed once per schedule."""
+    """AdaLN vectors of every block and of the head for all steps (E3), kept for later requests."""
     key = tuple(timesteps.tolist())
     found = parts.schedules.get(key)
     if found is None:
@@ -58,6 +66,7 @@ def denoise(
     branches = np.zeros(len(where.lengths), np.int64)
     latent = noise
     for index in range(len(sampler)):
+        begin = time.perf_counter()
         out = yield Call("dit", {
             "latent": latent, "modulation": modulation[index : index + 1],
             "final_modulation": final[index : index + 1], "branches": branches,
@@ -67,7 +76,7 @@ def denoise(
         if len(branches) == 2:
             velocity = guide(velocity, guidance_scale)
         latent = sampler.step(index, latent, velocity)
-        yield Step(index, len(sampler), image, latent)
+        yield Step(index, len(sampler), image, latent, sampler.expected, time.perf_counter() - begin)
     return latent
 
 

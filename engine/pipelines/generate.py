@@ -8,10 +8,10 @@ import numpy as np
 
 from ..samplers import Sampler
 from .call import Pipeline
-from .condition import caption
-from .denoise import context, decode, denoise
+from .condition import caption, caption_key
+from .denoise import Context, context, decode, denoise
 from .parts import Parts
-from .vision import visual_tokens
+from .vision import look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +37,26 @@ def image_from(
     noises              starting latents [1, channels, height, width] float32
     pixel_values        the normalised source picture of an edit, [1, 3, side, side]; both branches see it (E5)
     """
-    features = None
-    if pixel_values is not None:
-        features = yield from visual_tokens(parts, pixel_values)
-    captions = []
-    for prompt in (negative, positive):
-        if prompt is not None:
-            captions.append((yield from caption(parts, prompt.ids, features, prompt.shared)))
-    where = yield from context(parts, captions)
+    where = yield from _condition(parts, [prompt for prompt in (negative, positive) if prompt], pixel_values)
     pictures = []
     for index, noise in enumerate(noises):
         sampler = Sampler.of(parts.config.sampler, num_inference_steps)
         latent = yield from denoise(parts, where, noise, sampler, guidance_scale, index)
         pictures.append((yield from decode(parts, latent / np.float32(parts.config.latent_scale))))
     return pictures
+
+
+def _condition(parts: Parts, prompts: list[Prompt], pixel_values: np.ndarray | None) -> Pipeline[Context]:
+    seen = None
+    if pixel_values is not None:
+        seen = yield from look(parts, pixel_values)
+    key = () if seen is None else seen.key
+    keys = [caption_key(prompt.ids, key, prompt.shared) for prompt in prompts]
+    found = parts.contexts.get(tuple(keys))
+    if found is None:
+        captions = []
+        for prompt, name in zip(prompts, keys, strict=True):
+            features = None if seen is None else seen.features
+            captions.append((yield from caption(parts, prompt.ids, features, prompt.shared, name)))
+        found = yield from context(parts, captions, tuple(keys))
+    return found

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..config import ModelConfig
-
-
-class Cache:
-    """A small least-recently-used store, safe from any thread. Values must be reproducible from their keys."""
-
-    def __init__(self, entries: int):
-        self.entries = entries
-        self.hits = 0
-        self.misses = 0
-        self._lock = threading.Lock()
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable) -> Any | None:
-        with self._lock:
-            if key not in self._values:
-                self.misses += 1
-                return None
-            self.hits += 1
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def put(self, key: Hashable, value: Any) -> None:
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self.entries:
-                self._values.popitem(last=False)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._values.clear()
-
-    def __len__(self) -> int:
-        return len(self._values)
+from .cache import Cache, Store
 
 
 @dataclass(slots=True)
@@ -54,15 +18,33 @@ class Parts:
     config: ModelConfig
     embed: Callable[[np.ndarray], np.ndarray]  # token ids [n] -> float32 [n, width]
     queries: np.ndarray  # [query_count, width] float32
-    captions: Cache = field(default_factory=lambda: Cache(32))  # prompt ids -> caption (E4, E11)
-    prefixes: Cache = field(default_factory=lambda: Cache(8))  # leading ids -> cache of the language model (E9)
-    schedules: Cache = field(default_factory=lambda: Cache(8))  # timesteps -> AdaLN tables (E3)
+    store: Store = field(default_factory=Store)
 
-    def caches(self) -> dict[str, Cache]:
-        """Every cache by name."""
-        return {"captions": self.captions, "prefixes": self.prefixes, "schedules": self.schedules}
+    @property
+    def features(self) -> Cache:
+        """Pixels of a tile -> its visual tokens (E5)."""
+        return self.store.caches["features"]
+
+    @property
+    def captions(self) -> Cache:
+        """Prompt ids and pictures -> caption (E4, E11)."""
+        return self.store.caches["captions"]
+
+    @property
+    def contexts(self) -> Cache:
+        """Prompt ids and pictures of all branches -> cross keys and values (E1, E4)."""
+        return self.store.caches["contexts"]
+
+    @property
+    def prefixes(self) -> Cache:
+        """Leading ids and pictures -> state of the language model (E9, E23)."""
+        return self.store.caches["prefixes"]
+
+    @property
+    def schedules(self) -> Cache:
+        """Timesteps -> AdaLN tables (E3)."""
+        return self.store.caches["schedules"]
 
     def clear(self) -> None:
         """Forget everything cached; the next requests compute it again."""
-        for cache in self.caches().values():
-            cache.clear()
+        self.store.clear()

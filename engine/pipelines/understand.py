@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..samplers import uniforms
 from .call import Call, Pipeline, Token
-from .condition import embeddings, no_cache, prefix
+from .condition import Prefix, embeddings, no_cache
 from .parts import Parts
-from .vision import visual_tokens
+from .vision import look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def understand(
     decoding: Decoding,
     stop: frozenset[int],
     read: Callable[[int], str],
-    shared: np.ndarray | None = None,
+    cuts: Sequence[int] = (),
 ) -> Pipeline[Reply]:
     """Answer a chat prompt.
 
@@ -71,23 +72,18 @@ def understand(
     pixel_values  normalised tiles [tiles, 3, side, side], or None for text alone
     stop          token ids that end the answer
     read          token id -> text that became readable, for streaming
-    shared        leading ids whose state is kept between questions (E9, E23)
+    cuts          `Prompt.cuts`: places in `ids` at which the language model's state is kept between questions
     """
-    features = None
+    seen = None
     if pixel_values is not None:
-        features = yield from visual_tokens(parts, pixel_values)
-    embeds = embeddings(parts, ids, features)[None]
-    keys = values = no_cache(parts)
-    if shared is not None and 0 < len(shared) < len(ids) and np.array_equal(ids[: len(shared)], shared):
-        state = yield from prefix(parts, shared)
-        keys, values, embeds = state.keys, state.values, embeds[:, len(shared) :]
+        seen = yield from look(parts, pixel_values)
+    embeds = embeddings(parts, ids, None if seen is None else seen.features)[None]
+    state, past = yield from _prefill(parts, ids, embeds, () if seen is None else seen.key, cuts)
+    keys, values, embeds = state.keys, state.values, embeds[:, past:]
     choose = Chooser(decoding)
     written: list[int] = []
     while True:
-        out = yield Call("language", {
-            "inputs_embeds": np.ascontiguousarray(embeds), "past_keys": keys, "past_values": values,
-            "rows": np.array([embeds.shape[1] - 1], np.int64),
-        })  # fmt: skip
+        out = yield _language(embeds, keys, values)
         keys, values = out["keys"], out["values"]
         head = yield Call("lm_head", {"hidden_states": np.ascontiguousarray(out["hidden_levels"][-1, :, 0])})
         token = choose(head["logits"][0])
@@ -98,3 +94,30 @@ def understand(
         if len(written) == decoding.max_new_tokens:
             return Reply(written, False, len(ids))
         embeds = parts.embed(np.array([token]))[None]
+
+
+def _prefill(
+    parts: Parts, ids: np.ndarray, embeds: np.ndarray, seen: tuple[bytes, ...], cuts: Sequence[int]
+) -> Pipeline[tuple[Prefix, int]]:
+    """State at the last cut, and the tokens in it. The text is always run in the pieces that the cuts make, kept or
+    not, so that the products of a piece have the same shapes, and hence the same bits, in every request."""
+    image = ids == parts.config.image_token_id
+    keys = {cut: ("state", ids[:cut].tobytes(), seen if image[:cut].any() else ()) for cut in cuts}
+    state, past = Prefix(None, no_cache(parts), no_cache(parts)), 0
+    for cut in reversed(cuts):
+        if (found := parts.prefixes.get(keys[cut])) is not None:
+            state, past = found, cut
+            break
+    for cut in cuts:
+        if cut > past:
+            out = yield _language(embeds[:, past:cut], state.keys, state.values)
+            state, past = Prefix(None, out["keys"], out["values"]), cut
+            parts.prefixes.put(keys[cut], state)
+    return state, past
+
+
+def _language(embeds: np.ndarray, keys: Any, values: Any) -> Call:
+    return Call("language", {
+        "inputs_embeds": np.ascontiguousarray(embeds), "past_keys": keys, "past_values": values,
+        "rows": np.array([embeds.shape[1] - 1], np.int64),
+    })  # fmt: skip

@@ -13,6 +13,7 @@ from ..api import Engine
 from ..backends.choose import open_backend, resolve
 from ..config import ModelConfig, preset, presets
 from ..errors import CheckpointError, ConfigError, InputError
+from ..pipelines.cache import DEFAULT_BYTES, Store
 from ..pipelines.parts import Parts
 from ..requests import whole
 
@@ -64,8 +65,8 @@ def open_tokenizer(weights: Any) -> Any:
         return TextTokenizer.open(folder, config.language.vocab_size, config.image_token_id)
 
 
-def host_parts(weights: Any) -> Parts:
-    """Embedding lookup over the memory-mapped table, and the latent queries."""
+def host_parts(weights: Any, cache_bytes: int = DEFAULT_BYTES) -> Parts:
+    """Embedding lookup over the memory-mapped table, the latent queries, and caches of at most `cache_bytes`."""
     from ..weights.dtypes import to_f32
 
     name = "model.language_model.embed_tokens.weight"
@@ -74,7 +75,7 @@ def host_parts(weights: Any) -> Parts:
     def embed(ids: np.ndarray) -> np.ndarray:
         return to_f32(table[ids], dtype)
 
-    return Parts(weights.config, embed, weights.f32("model.latent_queries")[0])
+    return Parts(weights.config, embed, weights.f32("model.latent_queries")[0], Store(cache_bytes))
 
 
 def load(
@@ -88,6 +89,8 @@ def load(
     dit_position: str | None = None,
     max_running: int = 8,
     max_waiting: int = 64,
+    cache_bytes: int = DEFAULT_BYTES,
+    nvtx: bool = False,
     **options: Any,
 ) -> Engine:
     """Load a model.
@@ -101,12 +104,16 @@ def load(
     dit_position    position table of the DiT: "sincos", "none", or None for the checkpoint's setting (spec 11.1)
     max_running     requests that take turns at once
     max_waiting     requests in line for a start; beyond them one is refused with Busy
+    cache_bytes     bytes of results that requests share (captions, features of pictures, states of a conversation ...);
+                    0 keeps none. Results are the same bits either way
+    nvtx            mark the runs of components as NVTX ranges; needs the package nvtx
     options         passed to the backend, which refuses what it does not know
     errors          CheckpointError, ConfigError, BackendError, MissingDependency
     """
     from ..text import Prompts
 
     name, reason = resolve(backend)
+    cache_bytes = whole("cache_bytes", cache_bytes, 0, 1 << 50)
     weights = open_weights(source, random_weights=random_weights, seed=seed, dit_position=dit_position)
     if threads is not None:
         options["threads"] = whole("threads", threads, 1, 1024)
@@ -123,9 +130,10 @@ def load(
         "dit_position": weights.config.dit.position, "ignored": list(weights.ignored),
         "random": weights.directory is None,
     }  # fmt: skip
+    prompts = Prompts(open_tokenizer(weights), weights.config)
     return Engine(
-        weights.config, opened, host_parts(weights), Prompts(open_tokenizer(weights), weights.config), about,
-        max_running=max_running, max_waiting=max_waiting,
+        weights.config, opened, host_parts(weights, cache_bytes), prompts, about,
+        max_running=max_running, max_waiting=max_waiting, nvtx=nvtx,
     )  # fmt: skip
 
 

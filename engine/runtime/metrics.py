@@ -50,7 +50,7 @@ class Metrics:
         requests    task -> outcome -> count; outcomes are completed, cancelled, expired, busy and failed
         seconds     task -> {"count", "sum", "buckets": {upper end: count}} of completed requests
         components  component -> {"runs", "seconds"}
-        caches      cache -> {"hits", "misses", "entries"}
+        caches      cache -> {"hits", "misses", "entries", "bytes"}
         running, waiting    requests that take turns now, and in line for a start
         waited_seconds      spent in line by all requests that have ended
         """
@@ -66,8 +66,8 @@ class Metrics:
             components = {name: {"runs": int(runs), "seconds": spent}
                           for name, (runs, spent) in self._components.items()}  # fmt: skip
             waited = self._waited
-        caches = {name: {"hits": cache.hits, "misses": cache.misses, "entries": len(cache)}
-                  for name, cache in self._parts.caches().items()}  # fmt: skip
+        caches = {name: {"hits": cache.hits, "misses": cache.misses, "entries": cache.entries, "bytes": cache.held}
+                  for name, cache in self._parts.store.caches.items()}  # fmt: skip
         return {
             "requests": requests, "seconds": seconds, "components": components, "caches": caches,
             "running": self._scheduler.running, "waiting": self._scheduler.waiting, "waited_seconds": waited,
@@ -97,6 +97,9 @@ def prometheus(found: dict[str, Any]) -> str:
                [("", f'component="{name}"', entry[key]) for name, entry in found["components"].items()])  # fmt: skip
     for key, text in (("hits", "Values found in a cache."), ("misses", "Values not found in a cache.")):
         family(f"spar_cache_{key}_total", "counter", text,
+               [("", f'cache="{name}"', entry[key]) for name, entry in found["caches"].items()])  # fmt: skip
+    for key, text in (("entries", "Values in a cache."), ("bytes", "Bytes of the values in a cache, at most.")):
+        family(f"spar_cache_{key}", "gauge", text,
                [("", f'cache="{name}"', entry[key]) for name, entry in found["caches"].items()])  # fmt: skip
     family("spar_requests_running", "gauge", "Requests that take turns now.", [("", "", found["running"])])
     family("spar_requests_waiting", "gauge", "Requests in line for a start.", [("", "", found["waiting"])])

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError
 from .line import Request
+from .ranges import run_name
 
 COMPONENTS = 0
 """Track of the components' runs; every request has the track of its own number."""
@@ -35,8 +36,7 @@ class Trace:
 
     def ran(self, request: Request, component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
         shapes = {name: list(value.shape) for name, value in inputs.items()}
-        first = "x".join(map(str, next(iter(shapes.values()))))
-        self._add(f"{component}[{first}]", "component", COMPONENTS, begin, end,
+        self._add(run_name(component, inputs), "component", COMPONENTS, begin, end,
                   {"request": request.number, "task": request.task, "inputs": shapes})  # fmt: skip
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:

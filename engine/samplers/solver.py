@@ -59,6 +59,11 @@ class Sampler:
     def sigmas(self) -> np.ndarray:
         return self.plan.sigmas
 
+    @property
+    def expected(self) -> np.ndarray | None:
+        """Data prediction of the last step, the latent that the model then expected at the end; None before it."""
+        return self._previous
+
     def step(self, index: int, latent: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Latent after step `index`, float32; InputError out of turn or where shape or type do not fit."""
         if index != self.index or index >= len(self):

@@ -26,6 +26,7 @@ def serve(engine: Engine, settings: Settings) -> None:
         build_app(engine, settings),
         host=settings.host,
         port=settings.port,
+        log_config=None,  # its records go where the process sends them
         timeout_graceful_shutdown=max(1, round(settings.drain)),
         timeout_keep_alive=15,
         limit_concurrency=4 * (engine.max_requests + 16),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,11 +27,13 @@ class Prompt:
     text        the whole string, template and image tokens included
     ids         [tokens] int64
     image_rows  [image tokens] int64, rows whose embedding the visual tokens replace, in order
+    cuts        of a chat: lengths of the leading parts that a later question may have too, rising
     """
 
     text: str
     ids: np.ndarray
     image_rows: np.ndarray
+    cuts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -100,7 +103,15 @@ class Prompts:
                 f"question has {places} {PLACEHOLDER} for {len(tiles)} pictures; write one where each picture belongs"
             )
         counts = [count * (tile_tokens or self._image_tokens) for count in tiles]
-        return self._build("question", filled, counts, max_new_tokens, "max_new_tokens")
+        prompt = self._build("question", filled, counts, max_new_tokens, "max_new_tokens")
+        return dataclasses.replace(prompt, cuts=self._cuts(prompt.ids))
+
+    def _cuts(self, ids: np.ndarray) -> tuple[int, ...]:
+        """Before every turn of the user, and after every picture. Text is tokenized apart from the special tokens
+        there, so that the ids before a cut do not depend on what follows."""
+        turns = np.flatnonzero(ids == self.tokenizer.special.turn_start)[1::2]  # after the system, in pairs
+        pictures = np.flatnonzero(ids == self.tokenizer.special.image_end) + 1
+        return tuple(int(cut) for cut in np.union1d(turns, pictures))
 
     def _check(self, what: str, text: str, *, may_hold_placeholder: bool = False) -> str:
         return check_text(what, text, self.tokenizer.forbidden, may_hold_placeholder=may_hold_placeholder)

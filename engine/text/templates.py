@@ -20,7 +20,6 @@ def turn(role: str, text: str) -> str:
 SHARED = {
     "generation": f"{TURN_START}user\nGenerate an image:",
     "edit": f"{TURN_START}user\nEdit the image:",
-    "chat": turn("system", CHAT_SYSTEM),
 }
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from spar_engine.backends.torch import TorchBackend
+from spar_engine.pipelines.cache import KINDS, Store, bytes_of
 from spar_engine.pipelines.call import Call, run, stream
-from spar_engine.pipelines.condition import caption
+from spar_engine.pipelines.condition import caption, caption_key
 from spar_engine.pipelines.denoise import context, denoise
-from spar_engine.pipelines.parts import Cache
 from spar_engine.pipelines.understand import Chooser, Decoding
 from spar_engine.runtime.assemble import host_parts, open_tokenizer
 from spar_engine.samplers import Sampler, noise
@@ -58,8 +58,9 @@ def test_a_prefix_that_does_not_match_is_not_used(model):
 def test_a_cached_caption_is_the_same_array(model):
     weights, backend, prompts = model
     parts, ids = host_parts(weights), prompts.unconditional().ids
-    first = run(caption(parts, ids), backend.run)
-    assert run(caption(parts, ids), lambda *_: pytest.fail("computed twice")) is first
+    key = caption_key(ids, (), None)
+    first = run(caption(parts, ids, key=key), backend.run)
+    assert run(caption(parts, ids, key=key), lambda *_: pytest.fail("computed twice")) is first
 
 
 def test_guidance_one_equals_the_conditional_branch_of_a_guided_run(model):
@@ -75,15 +76,31 @@ def test_guidance_one_equals_the_conditional_branch_of_a_guided_run(model):
     close(sampled([positive], 1.0), sampled([negative, positive], 1.0000001))
 
 
-def test_cache_is_bounded_and_keeps_what_was_used_last():
-    cache = Cache(2)
-    for key in "abc":
-        cache.put(key, key)
-    assert cache.get("a") is None
-    assert cache.get("b") == "b"
-    cache.put("d", "d")
-    assert cache.get("c") is None
-    assert cache.get("b") == "b"
+def test_a_store_is_bounded_by_bytes_and_keeps_what_was_used_last():
+    value = np.zeros(100, np.uint8)
+    each = bytes_of(value) + bytes_of("a")
+    store = Store(2 * each)
+    first, second = store.caches["captions"], store.caches["features"]
+    first.put("a", value)
+    second.put("a", value)
+    assert first.get("a") is value
+    first.put("b", value)  # the least recently used goes, whatever cache it is in
+    assert second.get("a") is None
+    assert first.get("a") is value
+    assert (first.entries, second.entries, store.held) == (2, 0, 2 * each)
+    first.put("huge", np.zeros(1000, np.uint8))
+    assert first.get("huge") is None
+    assert first.get("b") is value
+    assert (first.hits, first.misses, first.held) == (3, 1, 2 * each)
+    store.clear()
+    assert (store.held, first.held, first.entries) == (0, 0, 0)
+
+
+def test_a_store_of_no_bytes_keeps_nothing():
+    store = Store(0)
+    for kind in KINDS:
+        store.caches[kind].put("a", np.zeros(0, np.uint8))
+        assert store.caches[kind].get("a") is None
 
 
 def test_stream_closes_the_pipeline_when_its_reader_stops():
