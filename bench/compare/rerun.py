@@ -9,7 +9,7 @@ from typing import Any
 
 from spar_engine.errors import BackendError
 
-from ..harness.environment import environment
+from ..harness.environment import cpu, environment
 from ..harness.measure import measure
 from ..harness.policy import Policy
 from ..harness.remote import Worker
@@ -31,7 +31,7 @@ class Side:
         """Why its rows cannot be run here, or None when they can."""
         wanted = self.record["environment"]
         try:
-            with Worker(threads=1, python=self.python) as worker:
+            with Worker(threads=cpu()["cores"], python=self.python) as worker:
                 found = worker.ask("call", module=environment.__module__, function="environment", arguments={})
         except BenchError as error:
             return f"its interpreter does not start: {error}"

@@ -33,7 +33,7 @@ class ComponentSubject(Subject):
         self.seed = seed
         for name, value in inputs.items():
             np.copyto(self.given[name], value)
-            if nudge is not None and value.dtype.kind == "f" and value.size > 1 and name != "timesteps":
+            if nudge is not None and value.dtype.kind == "f" and value.size > 1:
                 nudged(value.reshape(-1), self.given[name].reshape(-1), nudge)
         if self.work.before is not None and seed not in self.travels:
             self.travels[seed] = travelling(self.work, self.backend.run(self.work.before, earlier))

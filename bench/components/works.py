@@ -78,6 +78,8 @@ def inputs_of(config: ModelConfig, work: Work, seed: int) -> tuple[Inputs, Input
     rng = np.random.default_rng((seed, 77))
     spec = components(config)[work.component]
     made = spec.example(rng, **work.sizes)
+    if "timesteps" in made:  # the example's are always the same
+        made["timesteps"] = np.sort(rng.uniform(1, 999, made["timesteps"].shape))[::-1].astype(np.float32)
     if work.before is None:
         return made, {}
     if work.before == "context":

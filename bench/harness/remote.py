@@ -30,12 +30,16 @@ class Worker:
             raise BenchError(f"threads={threads} must be from 1 to {len(cpus)}, the CPUs of this process")
         chosen = cpus[:threads]
         self.threads = threads
-        self._child = subprocess.Popen(
-            [python or sys.executable, "-m", "spar_bench.harness.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log or subprocess.DEVNULL, text=True,
-            env=os.environ | dict.fromkeys(THREADS, str(threads)) | (environment or {}),
-            preexec_fn=lambda: os.sched_setaffinity(0, chosen),
-        )  # fmt: skip
+        interpreter = python or sys.executable
+        try:
+            self._child = subprocess.Popen(
+                [interpreter, "-m", "spar_bench.harness.worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log or subprocess.DEVNULL, text=True,
+                env=os.environ | dict.fromkeys(THREADS, str(threads)) | (environment or {}),
+                preexec_fn=lambda: os.sched_setaffinity(0, chosen),
+            )  # fmt: skip
+        except OSError as error:
+            raise BenchError(f"{interpreter} cannot be started: {error.strerror}; give another interpreter") from None
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """One call; a refusal, or a worker that died, is a BenchError."""

@@ -1,5 +1,7 @@
 """Interleaving, discarding and stopping, with players that take no time."""
 
+import time
+
 import pytest
 from spar_bench.harness import measure as module
 from spar_bench.harness.host import Load
@@ -26,6 +28,7 @@ class Scripted:
 
     def turn(self):
         self.log.append(self.name)
+        time.sleep(0.001)
         samples, load = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
         return Turn(list(samples), load)
 
