@@ -24,15 +24,16 @@ def targets(pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def cells(scenes: Scenes) -> torch.Tensor:
-    """[batch, cells, 6] float: shape + 1 (0 for an empty cell), colour, size, background, x, y of the centre from the
-    cell's middle in units of the largest jitter."""
+def cells(scenes: Scenes, unnamed: np.ndarray | None = None) -> torch.Tensor:
+    """[batch, cells, 6] float: shape + 1 (0 for an empty cell), colour (-1 where `unnamed` [batch, MOST]), size,
+    background, x, y of the centre from the cell's middle in units of the largest jitter."""
+    colour = scenes.colour if unnamed is None else np.where(unnamed, -1, scenes.colour)
     table = np.zeros((len(scenes), GRID * GRID, 6), np.float32)
     table[..., 3] = scenes.background[:, None]
     for slot in range(MOST):
         i = np.flatnonzero(scenes.count > slot)
         place = scenes.dx[i, slot] * STEP / JITTER - 1, scenes.dy[i, slot] * STEP / JITTER - 1
-        values = (scenes.shape[i, slot] + 1, scenes.colour[i, slot], scenes.size[i, slot], scenes.background[i], *place)
+        values = (scenes.shape[i, slot] + 1, colour[i, slot], scenes.size[i, slot], scenes.background[i], *place)
         table[i, scenes.cell[i, slot]] = np.stack(values, -1)
     return torch.from_numpy(table)
 

@@ -46,22 +46,36 @@ class PixelEncoder(nn.Module):
 class Grounding(nn.Module):
     """What stands in each cell, read from the visual tokens: what a pretrained tower would bring."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, places: int = 0):
+        """places  cells to tell apart: each token then also says where it is"""
         super().__init__()
-        self.parts = (1 + len(SHAPES), len(COLOURS), len(SIZES), len(BACKGROUNDS), 2)
+        self.parts = (1 + len(SHAPES), len(COLOURS), len(SIZES), len(BACKGROUNDS), 2, places)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(self.parts)))
 
     def forward(self, features: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Mean loss of features [batch, cells, width] against `data.cells` [batch, cells, 6]."""
-        shape, colour, size, background, place = self.head(features).float().split(self.parts, -1)
+        shape, colour, size, background, place, cell = self.head(features).float().split(self.parts, -1)
         here = cells[..., 0] > 0
+        named = here & (cells[..., 1] >= 0)
 
         def classify(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return F.cross_entropy(logits.flatten(0, -2), target.flatten().long())
 
         loss = classify(shape, cells[..., 0]) + classify(background, cells[..., 3])
-        loss = loss + classify(colour[here], cells[..., 1][here]) + classify(size[here], cells[..., 2][here])
+        loss = loss + classify(colour[named], cells[..., 1][named]) + classify(size[here], cells[..., 2][here])
+        if cell.shape[-1]:
+            loss = loss + classify(cell, torch.arange(cell.shape[-1]).expand(cell.shape[:-1]))
         return loss + F.smooth_l1_loss(place[here], cells[..., 4:][here])
+
+    def read(self, features: torch.Tensor, cells: torch.Tensor) -> dict[str, float]:
+        """Share of the objects whose shape, colour and cell are read rightly; mean error of their place."""
+        shape, colour, _, _, place, cell = self.head(features).float().split(self.parts, -1)
+        here = cells[..., 0] > 0
+        found = {"shape": shape.argmax(-1) == cells[..., 0], "colour": colour.argmax(-1) == cells[..., 1]}
+        if cell.shape[-1]:
+            found["cell"] = cell.argmax(-1) == torch.arange(cell.shape[-1])
+        scores = {name: float(right[here].float().mean()) for name, right in found.items()}
+        return scores | {"place": float((place - cells[..., 4:])[here].abs().mean())}
 
 
 class Alignment(nn.Sequential):
@@ -76,6 +90,6 @@ class Heads(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.pixel_encoder = PixelEncoder(config)
-        self.grounding = Grounding(config.language.width)
+        self.grounding = Grounding(config.language.width, config.dit.sample_size**2)
         self.latent_grounding = Grounding(config.decoder.latent_channels)
         self.alignment = Alignment(config.dit.width, config.language.width)

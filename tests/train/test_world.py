@@ -165,3 +165,20 @@ def test_collages_keep_pictures_and_cells_together():
     assert table.shape == (40, GRID * GRID, 6)
     assert 0 < (~described).sum() < 20
     assert (images[~described][:, 0, 0] == 0).all()  # maps are on black
+
+
+def test_unnamed_colours_stay_away_from_held_out_pairs_and_from_the_background():
+    from spar_train.repaint import APART, repaint
+    from spar_train.world.holdout import objects
+
+    scenes = sample.training_scenes(np.random.default_rng(3), 400)
+    paint, unnamed = repaint(np.random.default_rng(4), scenes, 0.5)
+    present = scenes.present()
+    assert not unnamed[~present].any()
+    assert 0.4 < unnamed[present].mean() < 0.6
+    held = objects().reshape(len(SHAPES), len(COLOURS)).argmax(1)
+    for kept_away in (COLOUR_RGB[held][scenes.shape], BACKGROUND_RGB[scenes.background][:, None]):
+        apart = np.linalg.norm(paint.astype(float) - kept_away, axis=-1)
+        assert apart[unnamed].min() > APART - 2  # rounding to bytes
+    assert np.array_equal(paint[~unnamed], COLOUR_RGB[scenes.colour][~unnamed])
+    assert not np.array_equal(render(scenes, paint), render(scenes))

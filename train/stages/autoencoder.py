@@ -10,42 +10,51 @@ import torch
 from .. import data, monitor
 from ..lab import Lab
 from ..pixels import picture_loss, psnr, shrunk
+from ..repaint import repaint
 from ..world import sample
 from ..world.palette import CELL, GRID, SIDE
-from ..world.scene import render, render_map
+from ..world.scene import Scenes, render, render_map
 
 NOISE = 0.1  # added to the unit-variance latents, so that nearby latents decode to nearby pictures
 MAPS = 0.15  # share of instance maps among the pictures
 COLLAGES = 0.7  # share of pictures whose cells come from several scenes
 LAYERS = 5  # scenes in a collage
+UNNAMED = 0.3  # share of a collage's objects in colours that have no name
 GROUNDED = 0.1  # weight of reading every cell's object from its latent
 
 
-def collages(rng: np.random.Generator, batch: int) -> tuple[np.ndarray, torch.Tensor]:
+def collages(rng: np.random.Generator, batch: int, unnamed: float = 0.0) -> tuple[np.ndarray, torch.Tensor]:
     """Crowded pictures, about ten objects each, and their `data.cells`: most of a scene is background, and learning to
-    draw edges needs objects. No words go with them, and they hold allowed objects only."""
+    draw edges needs objects. No words go with them, and they hold allowed objects only.
+
+    unnamed  share of objects in colours that have no name"""
     below = sample.training_scenes(rng, batch)
-    images, table = render(below), data.cells(below)
+    images, table = _painted(rng, below, unnamed)
     for _ in range(LAYERS - 1):
         above = sample.training_scenes(rng, batch)
         above.background = below.background
-        added = data.cells(above)
+        layer, added = _painted(rng, above, unnamed)
         new = (table[..., 0] == 0) & (added[..., 0] > 0)
         table[new] = added[new]
         grid = images.reshape(batch, GRID, CELL, GRID, CELL, 3).swapaxes(2, 3)
-        grid[new.numpy().reshape(batch, GRID, GRID)] = (
-            render(above)
-            .reshape(batch, GRID, CELL, GRID, CELL, 3)
-            .swapaxes(2, 3)[new.numpy().reshape(batch, GRID, GRID)]
-        )
+        layer = layer.reshape(batch, GRID, CELL, GRID, CELL, 3).swapaxes(2, 3)
+        where = new.numpy().reshape(batch, GRID, GRID)
+        grid[where] = layer[where]
     return images, table
+
+
+def _painted(rng: np.random.Generator, scenes: Scenes, unnamed: float) -> tuple[np.ndarray, torch.Tensor]:
+    if not unnamed:
+        return render(scenes), data.cells(scenes)
+    paint, without_name = repaint(rng, scenes, unnamed)
+    return render(scenes, paint), data.cells(scenes, without_name)
 
 
 def pictures(rng: np.random.Generator, batch: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
     """uint8 pictures, their `data.cells`, and which of them the cells describe: instance maps are not."""
     crowded = int(rng.binomial(batch, COLLAGES))
     scenes = sample.training_scenes(rng, batch - crowded) if crowded < batch else None
-    parts = [collages(rng, crowded)] if crowded else []
+    parts = [collages(rng, crowded, UNNAMED)] if crowded else []
     if scenes is not None:
         images = render(scenes)
         maps = rng.random(len(scenes)) < MAPS / (1 - COLLAGES)

@@ -113,9 +113,10 @@ def _paint(scenes: Scenes, ground: np.ndarray, paint: np.ndarray, cover: np.ndar
     return canvas.reshape(batch, SIDE, SIDE, 3)
 
 
-def render(scenes: Scenes) -> np.ndarray:
-    """Pictures [batch, SIDE, SIDE, 3] uint8 RGB, anti-aliased."""
-    return _paint(scenes, BACKGROUND_RGB[scenes.background], COLOUR_RGB[scenes.colour], coverages(scenes))
+def render(scenes: Scenes, paint: np.ndarray | None = None) -> np.ndarray:
+    """Pictures [batch, SIDE, SIDE, 3] uint8 RGB, anti-aliased. `paint` [batch, MOST, 3] replaces the named colours."""
+    paint = COLOUR_RGB[scenes.colour] if paint is None else paint
+    return _paint(scenes, BACKGROUND_RGB[scenes.background], paint, coverages(scenes))
 
 
 def render_map(scenes: Scenes) -> np.ndarray:
