@@ -1,0 +1,71 @@
+"""Values that stay on the device between two calls, and buffers that graphs read and write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class OnDevice:
+    """A tensor at the seam. Its shape can be looked at and parts be taken; numpy gets a float32 copy when it asks."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.tensor.nbytes
+
+    def __getitem__(self, where: Any) -> OnDevice:
+        return OnDevice(self.tensor[where])
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.tensor.float().cpu().numpy(), dtype=dtype)
+
+
+class Buffers:
+    """Zeroed tensors by name, shape and type, made once: a captured graph keeps their addresses."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def get(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        key = (name, shape, dtype)
+        if key not in self._made:
+            self._made[key] = torch.zeros(shape, dtype=dtype, device=self.device)
+        return self._made[key]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._made.values())
+
+    def clear(self) -> None:
+        self._made.clear()
+
+
+def put(target: torch.Tensor, value: Any) -> None:
+    """Copy an array or a value on the device into a buffer of its shape; queued, not waited for."""
+    if isinstance(value, OnDevice):
+        target.copy_(value.tensor, non_blocking=True)
+    else:
+        array = np.ascontiguousarray(value)
+        target.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()), non_blocking=True)
+
+
+def put_padded(target: torch.Tensor, value: Any) -> None:
+    """Copy [..., tokens, width] into a buffer with room for more tokens, and zeros after them."""
+    tokens = value.shape[-2]
+    put(target[..., :tokens, :], value)
+    target[..., tokens:, :].zero_()

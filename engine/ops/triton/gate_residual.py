@@ -1,0 +1,37 @@
+"""Residual plus gated branch, and with it the LayerNorm and modulation that come next (spec 4.5)."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def gate_residual(
+    x, y, gate, out, shift, scale, normed, tokens, gate_stride, shift_stride,
+    WIDTH: tl.constexpr, BLOCK_W: tl.constexpr, EPS: tl.constexpr, GATED: tl.constexpr, NORMED: tl.constexpr,
+):  # fmt: skip
+    """One program a token: out = x + gate * y; with NORMED also normed = norm(out) * (1 + scale) + shift.
+
+    x, y, out, normed   [batch * tokens, WIDTH]; `out` may be `x`
+    gate, shift, scale  [batch, WIDTH], rows gate_stride and shift_stride apart; 0 where all share one
+    The norm sees `out` as it is stored. What GATED or NORMED leave out is not read.
+    """
+    row = tl.program_id(0)
+    c = tl.arange(0, BLOCK_W)
+    live = c < WIDTH
+    place = row.to(tl.int64) * WIDTH + c
+    added = tl.load(y + place, mask=live, other=0.0).to(tl.float32)
+    if GATED:
+        added *= tl.load(gate + (row // tokens) * gate_stride + c, mask=live, other=0.0).to(tl.float32)
+    sums = tl.load(x + place, mask=live, other=0.0).to(tl.float32) + added
+    stored = sums.to(out.dtype.element_ty)
+    tl.store(out + place, stored, mask=live)
+    if NORMED:
+        sums = stored.to(tl.float32)
+        centred = tl.where(live, sums - tl.sum(sums, 0) / WIDTH, 0.0)
+        normal = centred / tl.sqrt(tl.sum(centred * centred, 0) / WIDTH + EPS)
+        own = (row // tokens) * shift_stride + c
+        factor = 1.0 + tl.load(scale + own, mask=live, other=0.0).to(tl.float32)
+        offset = tl.load(shift + own, mask=live, other=0.0).to(tl.float32)
+        tl.store(normed + place, (normal * factor + offset).to(normed.dtype.element_ty), mask=live)
