@@ -51,8 +51,10 @@ def weights_bound(inputs: Inputs) -> bounds.Bounded:
         return bounds.softmax(bounds.linear(inner, inputs["w2"], inputs["b2"]), inputs.get("temperature", 1.0))
 
 
-def routed_bound(weights: bounds.Bounded, inputs: Inputs, dtype: str = "f32") -> np.ndarray:
-    """Largest error of the result, stored as `dtype`, that weights of that accuracy lead to."""
+def routed_bound(weights: bounds.Bounded, inputs: Inputs, dtype: str = "f32", operand: str | None = None) -> np.ndarray:
+    """Largest error of the result, stored as `dtype`, that weights of that accuracy lead to.
+
+    operand  type that the normalised row is rounded to before the projection; none unless given"""
     levels = np.asarray(inputs["levels"], np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         factors = bounds.multiply(weights, bounds.exact(inputs["scales"]))
@@ -60,10 +62,14 @@ def routed_bound(weights: bounds.Bounded, inputs: Inputs, dtype: str = "f32") ->
         mixed = bounds.dot(one_row, bounds.exact(levels.transpose(1, 0, 2)))
         mixed = bounds.Bounded(mixed.value[:, 0], mixed.error[:, 0])
         normal = bounds.layer_norm(mixed, inputs["norm_weight"], inputs["norm_bias"], inputs.get("eps", 1e-5))
+        if operand is not None:
+            normal = bounds.rounded(normal, operand)
         return bounds.rounded(bounds.linear(normal, inputs["proj_weight"], inputs["proj_bias"]), dtype).error
 
 
-def check_result(routed: np.ndarray, weights: np.ndarray | None, inputs: Inputs, dtype: str = "f32") -> Report:
+def check_result(
+    routed: np.ndarray, weights: np.ndarray | None, inputs: Inputs, dtype: str = "f32", operand: str | None = None
+) -> Report:
     """Compares a result (bf16 widened) with the equation; MismatchError where it is outside the bound.
 
     With the float32 weights that the computation used, they are checked first and `routed` is held against the
@@ -75,7 +81,7 @@ def check_result(routed: np.ndarray, weights: np.ndarray | None, inputs: Inputs,
         check(weights, allowed.value, allowed.error, "weights")
         allowed = bounds.exact(weights)
     want = routed_by(allowed.value, inputs)
-    return check(routed, want, routed_bound(allowed, inputs, dtype), "routed", dtype=dtype)
+    return check(routed, want, routed_bound(allowed, inputs, dtype, operand), "routed", dtype=dtype)
 
 
 def random_inputs(

@@ -1,0 +1,56 @@
+// A CUDA block on one CPU thread: every CUDA thread is a fiber that runs until it has to wait for others.
+//
+// Blocks run one after the other. A fiber runs ahead as far as it can, so that a value read before its barrier is not there
+// yet: shared memory starts every block as NaN, and copies made by copy_async arrive no earlier than the wait for them.
+// Threads that wait at different lines for one another, or for threads that are gone, are an error that names the lines.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3() = default;
+  constexpr dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+extern dim3 gridDim, blockDim, blockIdx, threadIdx;
+
+namespace spar::emulation {
+
+// Runs `thread` in every thread of every block. Throws BackendError on a divergent barrier, InputError on a launch that no
+// GPU accepts.
+void run(const char* op, dim3 grid, dim3 block, size_t shared, const std::function<void()>& thread);
+
+void* shared_memory();
+
+void block_barrier(const char* file, int line);
+void warp_barrier(const char* file, int line);
+
+// Lets every lane of the warp see what the others bring: `size` bytes each. Returns the slots of the warp, kSlot bytes
+// apart, which stay as they are until the lane's second next exchange.
+inline constexpr size_t kSlot = 32;
+const unsigned char* exchange(const void* bring, size_t size, const char* file, int line);
+
+// cp.async of the running thread.
+void copy_later(void* to, const void* from, bool valid);
+void close_copies();
+void finish_copies(size_t pending);
+
+int lane();
+
+}  // namespace spar::emulation
+
+extern "C" {
+
+// Order in which warps, and lanes of a warp, run: 0 as numbered, 1 backwards, others shuffled with that seed.
+[[gnu::visibility("default")]] void emulation_set_order(unsigned seed);
+
+// Shared memory that a block may ask for, in bytes, as on the GPU that is meant; 0: any.
+[[gnu::visibility("default")]] void emulation_set_shared_limit(size_t bytes);
+
+// Launches since the process began.
+[[gnu::visibility("default")]] size_t emulation_launches();
+
+}
