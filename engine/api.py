@@ -347,7 +347,8 @@ class Engine(Asynchronous, Observed):
         return work, streamed
 
     def _run(self, request: Request, work: Pipeline[Any], on_event: Any = None) -> Any:
-        return run(work, partial(self._scheduler.call, request), on_event)
+        offers = getattr(self.backend, "offers", ())
+        return run(work, partial(self._scheduler.call, request), on_event, offers=offers)
 
     def _pieces(self, work: Pipeline[Reply], streamed: Any, terms: Terms) -> Generator[str, None, Answer]:
         begin = time.perf_counter()

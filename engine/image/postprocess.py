@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .preprocess import Padding
-from .resample import bilinear
+from .resample import bilinear, samples
 
 SHRINK = 0.875  # 28/32: the vision tower folds 28 pixels into a token, the decoder unfolds 32
 
@@ -25,7 +25,13 @@ def unit(decoded: np.ndarray, native: bool = False) -> np.ndarray:
 
 
 def pictures(decoded: np.ndarray, native: bool = False) -> np.ndarray:
-    """Generated pictures, [batch, height, width, 3] uint8, rounded half to even."""
+    """Generated pictures, [batch, height, width, 3] uint8, rounded half to even.
+
+    A picture that is still on a device and has `as_bytes` converts itself there."""
+    if (convert := getattr(decoded, "as_bytes", None)) is not None:
+        rows, columns = decoded.shape[-2:]
+        sizes = (rows, columns) if native else shrunk(rows, columns)
+        return convert(*(samples(size, wanted) for size, wanted in zip((rows, columns), sizes, strict=True)))
     return to_bytes(np.rint(unit(decoded, native) * np.float32(255)))
 
 

@@ -22,6 +22,12 @@ def _taps(size: int, wanted: int, like_torch: bool, align_corners: bool) -> tupl
     return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
 
 
+def samples(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where `bilinear` reads along one axis: lower sample and weight of the one after it, [wanted] each."""
+    low, _, weight = _taps(size, wanted, False, False)
+    return low, weight
+
+
 def bilinear(
     image: np.ndarray, height: int, width: int, *, like_torch: bool = False, align_corners: bool = False
 ) -> np.ndarray:

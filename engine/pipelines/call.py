@@ -8,7 +8,7 @@ many pipelines and put calls of the same component together.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,6 +20,15 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class Call:
     """One run of one component."""
+
+    component: str
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A run that would answer many calls at once. It is made where the backend offers it and nobody watches the events
+    that it would skip; else it is answered with None, and the pipeline goes call by call."""
 
     component: str
     inputs: dict[str, Any]
@@ -46,7 +55,7 @@ class Token:
 
 
 Event = Step | Token
-Pipeline = Generator[Call | Event, Any, Result]
+Pipeline = Generator[Call | Offer | Event, Any, Result]
 
 
 @dataclass(slots=True)
@@ -69,10 +78,12 @@ def stream(
     execute: Callable[[str, dict[str, Any]], dict[str, Any]],
     cancelled: Callable[[], bool] | None = None,
     timings: Timings | None = None,
+    offers: Collection[str] = (),
 ) -> Generator[Event, None, Result]:
     """Drive one pipeline with `execute(component, inputs)`, passing its events on as they come.
 
     Before every call `cancelled()` is asked; when it says yes the pipeline is closed and `Cancelled` is raised.
+    offers  names of the `Offer`s that `execute` takes
     """
     answer: Any = None
     try:
@@ -82,7 +93,9 @@ def stream(
             except StopIteration as finished:
                 return finished.value
             answer = None
-            if not isinstance(wanted, Call):
+            if isinstance(wanted, Offer) and wanted.component not in offers:
+                continue
+            if not isinstance(wanted, (Call, Offer)):
                 yield wanted
                 continue
             if cancelled is not None and cancelled():
@@ -101,9 +114,10 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     timings: Timings | None = None,
+    offers: Collection[str] = (),
 ) -> Result:
-    """Drive one pipeline to its result; `on_event` sees every event."""
-    events = stream(pipeline, execute, cancelled, timings)
+    """Drive one pipeline to its result; `on_event` sees every event, so with it no offer is taken."""
+    events = stream(pipeline, execute, cancelled, timings, offers if on_event is None else ())
     while True:
         try:
             event = next(events)

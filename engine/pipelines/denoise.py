@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..samplers import Sampler, guide
-from .call import Call, Pipeline, Step
+from .call import Call, Offer, Pipeline, Step
 from .parts import Parts
 
 
@@ -62,7 +62,13 @@ def denoise(
 
     With two branches in `where` they are combined by `guidance_scale`; with one it is followed alone (E22).
     """
-    modulation, final = yield from tables(parts, sampler.timesteps)
+    made = yield from tables(parts, sampler.timesteps)
+    return (yield from _steps(where, noise, sampler, guidance_scale, image, *made))
+
+
+def _steps(
+    where: Context, noise: np.ndarray, sampler: Sampler, guidance_scale: float, image: int, modulation, final
+) -> Pipeline[np.ndarray]:
     branches = np.zeros(len(where.lengths), np.int64)
     latent = noise
     for index in range(len(sampler)):
@@ -78,6 +84,26 @@ def denoise(
         latent = sampler.step(index, latent, velocity)
         yield Step(index, len(sampler), image, latent, sampler.expected, time.perf_counter() - begin)
     return latent
+
+
+def draw(
+    parts: Parts, where: Context, noise: np.ndarray, sampler: Sampler, guidance_scale: float, image: int = 0
+) -> Pipeline[np.ndarray]:
+    """From noise to a picture [1, 3, H, W] in about [-1, 1]: in one run where the backend offers it, else step by step.
+
+    The run takes the place of every step and of the decoder, so that a GPU never waits for the host in between."""
+    modulation, final = yield from tables(parts, sampler.timesteps)
+    plan = sampler.plan
+    whole = yield Offer("image", {
+        "latent": noise, "modulation": modulation, "final_modulation": final,
+        "table": np.stack((plan.sigmas[:-1], plan.a, plan.b, plan.c), axis=1),
+        "guidance": np.array([guidance_scale], np.float32), "cross_keys": where.cross_keys,
+        "cross_values": where.cross_values, "lengths": where.lengths,
+    })  # fmt: skip
+    if whole is not None:
+        return whole["image"]
+    latent = yield from _steps(where, noise, sampler, guidance_scale, image, modulation, final)
+    return (yield from decode(parts, latent / np.float32(parts.config.latent_scale)))
 
 
 def decode(parts: Parts, latent: np.ndarray) -> Pipeline[np.ndarray]:

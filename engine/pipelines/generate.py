@@ -9,7 +9,7 @@ import numpy as np
 from ..samplers import Sampler
 from .call import Pipeline
 from .condition import caption, caption_key
-from .denoise import Context, context, decode, denoise
+from .denoise import Context, context, draw
 from .parts import Parts
 from .vision import look
 
@@ -41,8 +41,7 @@ def image_from(
     pictures = []
     for index, noise in enumerate(noises):
         sampler = Sampler.of(parts.config.sampler, num_inference_steps)
-        latent = yield from denoise(parts, where, noise, sampler, guidance_scale, index)
-        pictures.append((yield from decode(parts, latent / np.float32(parts.config.latent_scale))))
+        pictures.append((yield from draw(parts, where, noise, sampler, guidance_scale, index)))
     return pictures
 
 
