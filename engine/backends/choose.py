@@ -6,9 +6,11 @@ import importlib.util
 from typing import Any
 
 from ..errors import BackendError, MissingDependency
+from . import gpu
 
 # Best first, as "auto" takes them; and what each needs to be importable, and how to get it.
 NEEDS = {
+    "cuda": ("torch", "it takes an NVIDIA GPU with its driver, and torch for CUDA: pip install 'spar-engine[gpu]'"),
     "native": ("spar_engine._native", "reinstall spar-engine where a C++ compiler is"),
     "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
     "torch": ("torch", "pip install 'spar-engine[export]'"),
@@ -17,7 +19,9 @@ NAMES = tuple(NEEDS)
 
 
 def installed(name: str) -> bool:
-    """Whether what a backend needs can be imported; nothing heavy is imported to find out."""
+    """Whether what a backend needs is there; nothing heavy is imported to find out."""
+    if name == "cuda" and not (gpu.present() and gpu.torch_for_gpu()):
+        return False
     return importlib.util.find_spec(NEEDS[name][0]) is not None
 
 
@@ -32,7 +36,10 @@ def resolve(name: str) -> tuple[str, str]:
         raise BackendError(f"backend={name!r} is unknown; this version has {', '.join(NAMES)} and auto")
     if not installed(name):
         needed, remedy = NEEDS[name]
-        raise MissingDependency(f"backend={name!r} needs {needed}, which is not installed; {remedy}")
+        what = (
+            "a GPU and torch for it, which are not both here" if name == "cuda" else f"{needed}, which is not installed"
+        )
+        raise MissingDependency(f"backend={name!r} needs {what}; {remedy}")
     return name, "asked for"
 
 
@@ -40,6 +47,8 @@ def open_backend(name: str, weights: Any, **options: Any) -> Any:
     """Build the named backend over opened weights; options go to its constructor."""
     if name == "native":
         from .native import NativeBackend as Chosen
+    elif name == "cuda":
+        from .cuda import CudaBackend as Chosen
     elif name == "onnxruntime":
         from .onnxruntime import OnnxRuntimeBackend as Chosen
     else:
