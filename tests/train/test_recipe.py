@@ -16,6 +16,7 @@ from spar_train.loop import Trainer, rate_at
 from spar_train.pool import Pool
 from spar_train.stages import STAGES
 from spar_train.stages.mllm import answer_logits
+from spar_train.velocity import velocity
 from spar_train.world import sample
 from spar_train.world.scene import render
 
@@ -57,6 +58,25 @@ def test_frozen_condition_equals_the_plain_one(lab, edit):
         made[valid].square().sum().backward()
         gradients.append(lab.model.model.latent_queries.grad.clone())
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+def test_several_noise_levels_of_a_caption_equal_repeated_captions(lab):
+    from spar_engine.modules.tap import taps
+
+    torch.manual_seed(1)
+    config, levels = lab.config.dit, 3
+    latent = torch.randn(2 * levels, config.in_channels, config.sample_size, config.sample_size)
+    timesteps = torch.randint(1, 999, (2 * levels,))
+    caption, mask = torch.randn(2, 9, config.caption_width), torch.ones(2, 9, dtype=torch.int64)
+    mask[1, 5:] = 0
+    torch.nn.init.normal_(lab.model.model.dit.proj_out.weight)  # it starts at zero
+    together, inner = velocity(lab.model, latent, timesteps, caption, mask, 2)
+    with taps() as seen:
+        alone = lab.model.velocity(
+            latent, timesteps, caption.repeat_interleave(levels, 0), mask.repeat_interleave(levels, 0)
+        )
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(inner, seen["block_2"], rtol=1e-5, atol=1e-5)
 
 
 def test_packed_questions_equal_chats_of_one_question(lab):

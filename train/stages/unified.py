@@ -7,12 +7,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from spar_engine.modules.tap import taps
 
 from .. import data, monitor
 from ..condition import condition
 from ..lab import Lab
 from ..pool import Items, Pool
+from ..velocity import velocity
 from ..world import sample
 from ..world.scene import render
 from .tokenizer import as_latent
@@ -35,20 +35,18 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None):
     """Flow matching at logit-normal times; with `teacher` features of the target also L_align."""
-    caption, seen_mask = (
-        x.repeat_interleave(NOISES, 0) for x in condition(lab.model, ids, mask, features, frozen=frozen)
-    )
+    caption, seen_mask = condition(lab.model, ids, mask, features, frozen=frozen)
     latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
     step = (torch.sigmoid(torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
     sigma = (step / 1000)[:, None, None, None]
-    with taps() as seen:
-        velocity = lab.model.velocity((1 - sigma) * latent + sigma * noise, step, caption, seen_mask)
-    flow = F.mse_loss(velocity.float(), noise - latent)
+    noisy = (1 - sigma) * latent + sigma * noise
+    predicted, inner = velocity(lab.model, noisy, step, caption, seen_mask, ALIGNED_BLOCK)
+    flow = F.mse_loss(predicted.float(), noise - latent)
     if teacher is None:
         return flow, {"flow": flow.item()}
-    inner = lab.heads.alignment(seen[f"block_{ALIGNED_BLOCK}"])
-    align = 1 - F.cosine_similarity(inner.float(), teacher.repeat_interleave(NOISES, 0), dim=-1).mean()
+    inner, teacher = lab.heads.alignment(inner).float(), teacher.repeat_interleave(NOISES, 0)
+    align = 1 - F.cosine_similarity(inner, teacher, dim=-1).mean()
     return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
 
 
