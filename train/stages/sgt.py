@@ -11,7 +11,7 @@ from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, DIT, drawings, edit_items, encode, flow_loss
+from .unified import CONDITION, DIT, drawings, edit_items, encode, flow_loss, requests
 
 MAPS, PLAIN, EDITED = 16, 8, 8  # samples of a step that end in a picture
 ASKED = MAPS // 2  # pictures that are asked about
@@ -49,8 +49,8 @@ class Sgt:
         items = self.pairs.draw(rng, EDITED)
         edited, _ = flow_loss(lab, items["latent"], *lab.texts.edits(items["words"]), items["source"], frozen=False)
         items = self.scenes.draw(rng, PLAIN)
-        prompts = [p for scene in items["scene"] for p in data.prompts(rng, scene)]
-        plain, _ = flow_loss(lab, items["latent"], *lab.texts.generation(prompts), frozen=False)
+        words = lab.texts.generation(requests(rng, items))
+        plain, _ = flow_loss(lab, items["latent"], *words, frozen=False)
         scenes = sample.training_scenes(rng, ASKED)
         features, _ = encode(lab, render(scenes))
         answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))

@@ -12,13 +12,16 @@ from .. import data, monitor
 from ..condition import condition
 from ..lab import Lab
 from ..pool import Items, Pool
+from ..repaint import repaint
 from ..velocity import velocity
 from ..world import sample
+from ..world.palette import COLOUR_RGB
 from ..world.scene import render
 from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
+UNNAMED = 0.15  # share of pictures whose objects have colours without a name: shapes must not hang on colours
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
@@ -55,10 +58,20 @@ def drawings(lab: Lab):
 
     def make(rng: np.random.Generator, batch: int) -> Items:
         scenes = sample.training_scenes(rng, batch)
-        features, latent = encode(lab, render(scenes))
-        return {"scene": [scenes.take([i]) for i in range(batch)], "features": features, "latent": latent}
+        paint = COLOUR_RGB[scenes.colour]
+        unnamed = rng.random(batch) < UNNAMED
+        paint[unnamed] = repaint(rng, scenes.take(unnamed), 1.0)[0]
+        features, latent = encode(lab, render(scenes, paint))
+        return {"scene": [scenes.take([i]) for i in range(batch)], "named": list(~unnamed),
+                "features": features, "latent": latent}  # fmt: skip
 
     return make
+
+
+def requests(rng: np.random.Generator, items: Items) -> list[str | None]:
+    """A request for each of the `drawings`; one in colours without a name is asked for by its shapes."""
+    return [p for scene, named in zip(items["scene"], items["named"], strict=True)
+            for p in data.prompts(rng, scene, bool(named))]  # fmt: skip
 
 
 def edit_items(lab: Lab):
@@ -91,9 +104,9 @@ class _Unified:
         plain, edited = self.batch - self.edits, self.edits
         if plain:
             items = self.scenes.draw(rng, plain)
-            prompts = [p for scene in items["scene"] for p in data.prompts(rng, scene)]
+            words = lab.texts.generation(requests(rng, items))
             teacher = items["features"] if self.align else None
-            loss, logged = flow_loss(lab, items["latent"], *lab.texts.generation(prompts), teacher=teacher)
+            loss, logged = flow_loss(lab, items["latent"], *words, teacher=teacher)
             total = loss * plain / self.batch
         if edited:
             items = self.pairs.draw(rng, edited)
