@@ -129,3 +129,4 @@ def examples(rng: np.random.Generator) -> Iterator[tuple[str, Inputs]]:
     broken["levels"][1, 5, 7] = np.nan
     broken["levels"][3, 7, 11] = np.inf
     yield "nan-and-infinity", broken
+    yield "several-tiles", random_inputs(rng, 3, 35, 328, 72)

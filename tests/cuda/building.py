@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sysconfig
@@ -83,14 +82,15 @@ class Emulated:
     """The ops as `spar_engine._cuda` has them, and the switches of the emulation."""
 
     def __init__(self, path: Path):
-        loader = ExtensionFileLoader(NAME, str(path))
-        self.ops: ModuleType = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
+        name = f"{path.stem}.{NAME}"  # pybind11 gives the same module again for the same name
+        loader = ExtensionFileLoader(name, str(path))
+        self.ops: ModuleType = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
         loader.exec_module(self.ops)
         self._switches = ctypes.CDLL(str(path))
         self._switches.emulation_launches.restype = ctypes.c_size_t
 
     def order(self, seed: int) -> None:
-        """Order of warps and lanes: 0 as numbered, 1 backwards, others shuffled."""
+        """Warps and lanes run: 0 as numbered, with late copies; 1 backwards, with early ones; others shuffled."""
         self._switches.emulation_set_order(ctypes.c_uint(seed))
 
     def shared_limit(self, size: int) -> None:
@@ -105,8 +105,8 @@ def kernel(op: str) -> Path:
     return CSRC / "cuda" / op / "sm80.cu"
 
 
-def replaced(path: Path, pattern: str, by: str) -> str:
-    """The file with the one place that `pattern` matches replaced; an error unless it is exactly one."""
-    text, count = re.subn(pattern, by, path.read_text("utf-8"), flags=re.S)
-    assert count == 1, f"{path.name}: {pattern!r} matches {count} places"
-    return text
+def replaced(path: Path, place: str, by: str) -> str:
+    """The text of a file with `place` replaced; AssertionError unless it is there exactly once."""
+    text = path.read_text("utf-8")
+    assert text.count(place) == 1, f"{path}: {place!r} is there {text.count(place)} times"
+    return text.replace(place, by)

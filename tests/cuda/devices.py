@@ -9,6 +9,10 @@ GUARD = 4096
 TYPES = {"float32": "<f4", "uint16": "<V2", "int32": "<i4", "uint8": "|u1"}
 
 
+class StrayWriteError(AssertionError):
+    """An op wrote where it may not."""
+
+
 class OnDevice:
     """A copy of `array`; what lies around it in memory is NaN in every type, and must stay so.
 
@@ -36,12 +40,22 @@ class OnDevice:
             "version": 2,
         }
 
+    def may_change(self) -> None:
+        """Makes an input one that an op may overwrite."""
+        self._result = True
+        self.__cuda_array_interface__["data"] = (self.__cuda_array_interface__["data"][0], False)
+
+    def fill(self, byte: int) -> None:
+        self._memory[self._start : self._end] = byte
+
     def get(self) -> np.ndarray:
-        """What the op left; AssertionError where it wrote outside, or into an input."""
+        """What the op left; StrayWriteError where it wrote outside, or into an input."""
         same = self._memory == self._before
         if self._result:
             same[self._start : self._end] = True
-        assert same.all(), f"{np.flatnonzero(~same)[0] - self._start} of {self._end - self._start} bytes was written"
+        if not same.all():
+            place = np.flatnonzero(~same)[0] - self._start
+            raise StrayWriteError(f"byte {place} was written; the array has {self._end - self._start} bytes")
         return self._view.copy()
 
 

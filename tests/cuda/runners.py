@@ -23,7 +23,12 @@ from spar_engine.oracle import (
 from .devices import OnDevice, as_bf16, bits, empty, scratch, wide
 
 Run = Callable[[ModuleType, dict], list[np.ndarray]]
-HEADS_LAST = (0, 2, 1, 3)  # [batch, heads, tokens, head_dim] as a projection leaves it: [batch, tokens, heads, head_dim]
+HEADS_LAST = (
+    0,
+    2,
+    1,
+    3,
+)  # [batch, heads, tokens, head_dim] as a projection leaves it: [batch, tokens, heads, head_dim]
 
 
 def _rounded(inputs: dict, *names: str) -> dict:
@@ -120,8 +125,7 @@ def run_step(ops: ModuleType, inputs: dict, bf16: bool = False) -> list[np.ndarr
     given = {name: OnDevice(inputs[name]) for name in ("guidance", "table", "latent") if name in inputs}
     given["velocity"] = bits(inputs["velocity"]) if bf16 else OnDevice(inputs["velocity"])
     data = OnDevice(inputs["data"])
-    data.__cuda_array_interface__["data"] = (data.__cuda_array_interface__["data"][0], False)
-    data._result = True
+    data.may_change()
     out, rounded = empty(inputs["latent"].shape, "float32"), empty(inputs["latent"].shape, "uint16")
     ops.guide_and_step(**given, step=inputs["step"], data=data, out=out, model_input=rounded)
     found = _finish(list(given.values()), [out, data, rounded])

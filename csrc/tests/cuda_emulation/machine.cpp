@@ -30,6 +30,13 @@ struct Copy {
   bool valid;
 };
 
+void perform(const Copy& copy) {
+  if (copy.valid)
+    std::memcpy(copy.to, copy.from, 16);
+  else
+    std::memset(copy.to, 0, 16);
+}
+
 struct Fiber {
   ucontext_t start;  // only the first entry needs it; afterwards _longjmp, which makes no system call
   jmp_buf here;
@@ -54,6 +61,7 @@ void* shared_start = nullptr;
 const std::function<void()>* body = nullptr;
 size_t current = 0, count = 0, shared_limit = 0, launches = 0;
 unsigned order_seed = 0;
+std::mt19937 copy_chance;
 jmp_buf scheduler;
 
 [[noreturn]] void live() {
@@ -201,7 +209,13 @@ const unsigned char* exchange(const void* bring, size_t size, const char* file, 
   return slots;
 }
 
-void copy_later(void* to, const void* from, bool valid) { fibers[current]->open.push_back({to, from, valid}); }
+void copy_later(void* to, const void* from, bool valid) {
+  const Copy copy{to, from, valid};
+  if (order_seed == 1 || (order_seed > 1 && copy_chance() % 2 != 0))
+    perform(copy);
+  else
+    fibers[current]->open.push_back(copy);
+}
 
 void close_copies() {
   Fiber& self = *fibers[current];
@@ -212,12 +226,7 @@ void close_copies() {
 void finish_copies(size_t pending) {
   auto& closed = fibers[current]->closed;
   for (; closed.size() > pending; closed.pop_front())
-    for (const Copy& copy : closed.front()) {
-      if (copy.valid)
-        std::memcpy(copy.to, copy.from, 16);
-      else
-        std::memset(copy.to, 0, 16);
-    }
+    for (const Copy& copy : closed.front()) perform(copy);
 }
 
 }  // namespace spar::emulation

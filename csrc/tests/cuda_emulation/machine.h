@@ -1,7 +1,7 @@
 // A CUDA block on one CPU thread: every CUDA thread is a fiber that runs until it has to wait for others.
 //
 // Blocks run one after the other. A fiber runs ahead as far as it can, so that a value read before its barrier is not there
-// yet: shared memory starts every block as NaN, and copies made by copy_async arrive no earlier than the wait for them.
+// yet: shared memory starts every block as NaN, and a copy made by copy_async may arrive only with the wait for it.
 // Threads that wait at different lines for one another, or for threads that are gone, are an error that names the lines.
 #pragma once
 
@@ -44,7 +44,8 @@ int lane();
 
 extern "C" {
 
-// Order in which warps, and lanes of a warp, run: 0 as numbered, 1 backwards, others shuffled with that seed.
+// Order in which warps, and lanes of a warp, run, and when copies made by copy_async arrive: 0 as numbered and as late as
+// possible, 1 backwards and at once, others shuffled with that seed and some at once.
 [[gnu::visibility("default")]] void emulation_set_order(unsigned seed);
 
 // Shared memory that a block may ask for, in bytes, as on the GPU that is meant; 0: any.

@@ -1,0 +1,143 @@
+"""Compiles every CUDA kernel for every target and records what it takes: registers, shared memory, spills.
+
+python csrc/cuda/check.py [--arch sm_90a ...] [--report FILE]
+
+Fails where a kernel does not compile or a hot one spills. nvcc is found on the path, under CUDA_HOME or
+/usr/local/cuda, or where NVIDIA's wheels for this Python put it (docs/build.md). No GPU is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+CUDA = Path(__file__).resolve().parent
+TARGETS = ("sm_80", "sm_89", "sm_90a", "sm_100", "sm_120")
+PTX = "compute_80"  # what newer GPUs compile at load
+FLAGS = ("-std=c++20", "-O3", "-Xptxas", "-v", f"-I{CUDA}", f"-I{CUDA.parent / 'include'}")
+# Kernels of the sampler's inner loop and of routing at the models' sizes; wider instances than those are spares.
+HOT = re.compile(
+    r"attend<(16|32), Part|attend<(80|112)>|core\(|(norm|add)_rows<\w+( \w+)?, (2|5|9)>|step<|resize<"
+    r"|route::kernel|mix::kernel<(2|4|6)>"
+)
+
+
+def find_nvcc() -> str | None:
+    """The compiler, or None where there is none."""
+    places = [os.environ.get("CUDACXX"), shutil.which("nvcc")]
+    places += [Path(os.environ[name]) / "bin/nvcc" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
+    places += [Path("/usr/local/cuda/bin/nvcc")]
+    places += sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/nvcc"))
+    return next((str(place) for place in places if place and os.access(place, os.X_OK)), None)
+
+
+def _named(mangled: list[str]) -> dict[str, str]:
+    """Mangled names -> readable ones, without namespaces and parameters."""
+    plain = subprocess.run(["c++filt", *mangled], capture_output=True, text=True, check=True).stdout.splitlines()
+    short = {}
+    for symbol, name in zip(mangled, plain, strict=True):
+        name = re.sub(r"\(anonymous namespace\)::|spar::cuda::|spar::|^void ", "", name)
+        name = re.sub(r"\((\w+(?:::\w+)*)\)(\d+)", r"\1 \2", name)  # (Part)0
+        short[symbol] = re.sub(r"\([^()]*\)$", "", name)
+    return short
+
+
+def _resources(log: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """(mangled kernel, its figures) from what `ptxas -v` says."""
+    for part in log.split("Compiling entry function '")[1:]:
+        figures = {"registers": int(re.search(r"Used (\d+) registers", part)[1])}
+        for name, pattern in (
+            ("spill_bytes", r"(\d+) bytes spill stores"),
+            ("stack_bytes", r"(\d+) bytes stack frame"),
+            ("static_shared_bytes", r"(\d+) bytes smem"),
+        ):
+            found = re.search(pattern, part)
+            figures[name] = int(found[1]) if found else 0
+        yield part.split("'")[0], figures
+
+
+def compile_one(nvcc: str, source: Path, target: str) -> dict[str, dict[str, int]]:
+    """Kernel -> figures; SystemExit with the compiler's words where it fails."""
+    code = target.replace("sm_", "compute_")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [nvcc, *FLAGS, f"-gencode=arch={code},code={target}", "-cubin", "-o", f"{folder}/out.cubin", str(source)],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"cuda-check: {source.relative_to(CUDA)} for {target}:\n{done.stdout}{done.stderr}")
+    found = dict(_resources(done.stdout + done.stderr))
+    names = _named(list(found))
+    return {names[symbol]: figures for symbol, figures in found.items()}
+
+
+def compile_ptx(nvcc: str, source: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [nvcc, *FLAGS, f"-arch={PTX}", "-ptx", "-o", f"{folder}/out.ptx", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise SystemExit(f"cuda-check: {source.relative_to(CUDA)} as PTX:\n{done.stdout}{done.stderr}")
+
+
+def spilling(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> list[str]:
+    """Hot kernels that spill, by op, kernel and target."""
+    return [
+        f"{op}: {kernel} spills {figures['spill_bytes']} bytes on {target}"
+        for op, kernels in report.items()
+        for kernel, targets in kernels.items()
+        for target, figures in targets.items()
+        if figures["spill_bytes"] and HOT.search(f"{kernel}(")
+    ]
+
+
+def check(nvcc: str, targets: tuple[str, ...], ops: list[str] | None = None, say=lambda text: None) -> dict:
+    """op -> kernel -> target -> figures, for every op or the given ones."""
+    report: dict = {}
+    for source in sorted(CUDA.glob("*/sm80.cu")):
+        op = source.parent.name
+        if ops is not None and op not in ops:
+            continue
+        say(f"cuda-check: {op}")
+        kernels = report.setdefault(op, {})
+        for target in targets:
+            for kernel, figures in compile_one(nvcc, source, target).items():
+                kernels.setdefault(kernel, {})[target] = figures
+        compile_ptx(nvcc, source)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", nargs="+", default=TARGETS, help=f"targets, {' '.join(TARGETS)} unless given")
+    parser.add_argument("--report", type=Path, help="JSON file that takes the figures")
+    options = parser.parse_args()
+    nvcc = find_nvcc()
+    if nvcc is None:
+        raise SystemExit(
+            "cuda-check: there is no nvcc; install CUDA 12.8 or later, or the wheels nvidia-cuda-nvcc, nvidia-nvvm, "
+            "nvidia-cuda-crt, nvidia-cuda-runtime and nvidia-cuda-cccl, all of version 13.0.*"
+        )
+    version = re.search(r"V[\d.]+", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[0]
+    report = check(nvcc, tuple(options.arch), say=lambda text: print(text, flush=True))
+    if options.report:
+        text = json.dumps({"nvcc": version, "ptx": PTX, "ops": report}, indent=1, sort_keys=True)
+        # One line a target: people compare them.
+        text = re.sub(r'\{\s+("registers[^{}]*?)\s+\}', lambda m: "{" + re.sub(r"\s+", " ", m[1]) + "}", text)
+        options.report.write_text(text + "\n", "utf-8")
+    if bad := spilling(report):
+        raise SystemExit("cuda-check: " + "\n            ".join(bad))
+    count = sum(len(targets) for kernels in report.values() for targets in kernels.values())
+    print(f"cuda-check: {count} kernels compiled, no hot one spills", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
