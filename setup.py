@@ -155,7 +155,11 @@ class NativeFirst(build):
 setup(
     packages=sorted(packages()),
     package_dir=packages(),
-    package_data={"": ["*.json"], "spar_engine": ["py.typed", "assets/**/*"], "spar_engine.config": ["presets/*.json"]},
+    package_data={
+        "": ["*.json"],
+        "spar_engine": ["py.typed", "assets/**/*", "server/static/*"],
+        "spar_engine.config": ["presets/*.json"],
+    },
     ext_modules=[Extension("spar_engine._native", sources=[])],
     cmdclass={"build": NativeFirst, "build_ext": CMakeBuild},
 )

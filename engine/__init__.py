@@ -37,6 +37,7 @@ _WHERE = {
     "MissingDependency": ".errors",
     "Cancelled": ".errors",
     "DeadlineExceeded": ".errors",
+    "OverBudget": ".errors",
     "Busy": ".errors",
 }
 

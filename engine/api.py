@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .backends import together
 from .config import ModelConfig
 from .errors import InputError
 from .pipelines.call import Pipeline, run, stream
@@ -26,12 +27,14 @@ from .results import Answer, AnswerStream, Images, Picture, Segmentation
 from .runtime.asynchronous import Asynchronous
 from .runtime.line import Request
 from .runtime.observed import Observed
+from .runtime.plan import Plan, asking, reconstructing
+from .runtime.planning import Planned
 from .runtime.progress import Progress, watched
 from .runtime.ranges import ranged
 from .runtime.scheduler import Scheduler
 
 
-class Engine(Asynchronous, Observed):
+class Engine(Asynchronous, Observed, Planned):
     """One loaded model, made by `spar_engine.load`. `close` it, or use it in a `with` block, to free its memory.
 
     Every task takes, beside its own options:
@@ -40,10 +43,14 @@ class Engine(Asynchronous, Observed):
               can (native), else before the next
     priority  -10 .. 10; requests of a higher one get more turns, and those of a lower one still get some
     deadline  seconds from now after which the request ends with DeadlineExceeded
-    errors    Busy when too many requests run and wait already; Cancelled; DeadlineExceeded; BackendError once closed
+    errors    Busy when too many requests run and wait already; OverBudget; Cancelled; DeadlineExceeded; BackendError
+              once closed
 
     max_running  requests that take turns; each holds its own latents and key-value cache
     max_waiting  requests that may be in line for a start
+    max_batch    requests whose sampler steps may be one run, where the backend can do it exactly (native)
+    memory_budget  bytes that the model and its requests may hold, caches included; components are unloaded between
+                 their uses to stay below. A request that cannot is refused with OverBudget
     nvtx         mark the runs of components as NVTX ranges, for Nsight Systems; needs the package nvtx
     """
 
@@ -57,6 +64,8 @@ class Engine(Asynchronous, Observed):
         *,
         max_running: int = 8,
         max_waiting: int = 64,
+        max_batch: int = 4,
+        memory_budget: int | None = None,
         nvtx: bool = False,
     ):
         self.config = config
@@ -64,11 +73,16 @@ class Engine(Asynchronous, Observed):
         self.about = about  # source, backend, why that backend, precision, position table, ignored tensors
         self._parts = parts
         self._prompts = prompts
+        max_batch = whole("max_batch", max_batch, 1, together.MOST)
+        self._set_budget(memory_budget, max_batch)
+        execute = backend.run if self._budget is None else self._budget.run
         self._scheduler = Scheduler(
-            ranged(backend.run) if nvtx else backend.run,
+            ranged(execute) if nvtx else execute,
             getattr(backend, "cancel_flag", None),
+            getattr(backend, "together", None),
             max_running=whole("max_running", max_running, 1, 1024),
             max_waiting=whole("max_waiting", max_waiting, 0, 65536),
+            max_batch=max_batch,
         )
         self._observe()
         weakref.finalize(self, self._scheduler.close, wait=False)
@@ -83,6 +97,7 @@ class Engine(Asynchronous, Observed):
         guidance_scale: float = 4.5,
         num_images: int = 1,
         latents: np.ndarray | None = None,
+        size: int | tuple[int, int] | None = None,
         native: bool = False,
         on_step: Callable[[Progress], None] | None = None,
         cancel: Cancel = None,
@@ -98,14 +113,17 @@ class Engine(Asynchronous, Observed):
         guidance_scale       any finite number; 1 runs the prompt alone, at half the cost
         num_images           pictures of each prompt; picture k is the same whatever num_images is
         latents              the caller's own noise, [num_images, channels, h, w], instead of the seed's
-        native               keep the decoder's full size (512 for the published models) instead of 28/32 of it
+        size                 (height, width) of the pictures, or one side: multiples of 32 from half to twice the size
+                             that the model was trained at; other sizes than that one are marked in `settings`
+        native               keep the decoder's full size (512 for the published models) instead of 28/32 of it; a
+                             `size` that is given is kept as it is
         on_step              called with a `Progress` after every sampler step
         cancel, priority, deadline  see `Engine`
         returns              pictures, prompt by prompt
         """
         terms = Terms.of(priority, deadline, cancel)
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
-                            num_images=num_images, latents=latents)  # fmt: skip
+                            num_images=num_images, latents=latents, size=size)  # fmt: skip
         prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
         if not prompts:
             raise InputError("prompt is an empty list; give at least one prompt")
@@ -116,9 +134,9 @@ class Engine(Asynchronous, Observed):
         for text, negative in zip(prompts, negatives, strict=True):
             other = Prompt(ids=self._prompts.unconditional(negative).ids, shared=shared) if sampling.guided else None
             positive = Prompt(ids=self._prompts.generation(text).ids, shared=shared)
-            settings = self._stamp("generate", prompt=text, negative_prompt=negative) | sampling.settings()
-            jobs.append((self._drawing(positive, other, sampling, None), settings))
-        return self._draw("generate", jobs, native, on_step, terms)
+            settings = self._stamp("generate", prompt=text, negative_prompt=negative) | sampling.settings(self.config)
+            jobs.append(((positive, other), None, settings))
+        return self._draw("generate", jobs, sampling, native, on_step, terms)
 
     def edit(
         self,
@@ -131,6 +149,7 @@ class Engine(Asynchronous, Observed):
         guidance_scale: float = 4.5,
         num_images: int = 1,
         latents: np.ndarray | None = None,
+        size: int | tuple[int, int] | None = None,
         native: bool = False,
         on_step: Callable[[Progress], None] | None = None,
         cancel: Cancel = None,
@@ -143,10 +162,10 @@ class Engine(Asynchronous, Observed):
         """
         terms = Terms.of(priority, deadline, cancel)
         sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
-                            num_images=num_images, latents=latents)  # fmt: skip
+                            num_images=num_images, latents=latents, size=size)  # fmt: skip
         self._refuse_unused(negative_prompt, sampling)
         job = self._editing("edit", self._open(image), instruction, negative_prompt, sampling)
-        return self._draw("edit", [job], native, on_step, terms)
+        return self._draw("edit", [job], sampling, native, on_step, terms)
 
     def segment(
         self,
@@ -179,7 +198,7 @@ class Engine(Asynchronous, Observed):
         source = self._open(image)
         job = self._editing("segment", source, SEGMENT_INSTRUCTION if instruction is None else instruction, None,
                             sampling)  # fmt: skip
-        drawn = self._draw("segment", [job], False, on_step, terms)
+        drawn = self._draw("segment", [job], sampling, False, on_step, terms)
         found = regions(drawn.pictures[0].pixels, source.shape[:2], least=min_region)
         return Segmentation(drawn.pictures[0], found, drawn.timings)
 
@@ -213,7 +232,8 @@ class Engine(Asynchronous, Observed):
         if padded:
             pixels, padding = reflect_pad(pixels, multiple)
         begin = time.perf_counter()
-        with self._scheduler.request("reconstruct", terms) as request:
+        plan = self._checked(lambda: self._planned("reconstruct", reconstructing(self.config, pixels.shape[-1])))
+        with self._scheduler.request("reconstruct", terms) as request, self._within(plan):
             decoded = self._run(request, reconstruct(self._parts, pixels))
             pixels = reconstructed_pictures(reconstruction(decoded, padding))[0]
         return Images([Picture(pixels, self._stamp("reconstruct"))], _report(request, begin))
@@ -246,11 +266,11 @@ class Engine(Asynchronous, Observed):
         """
         terms = Terms.of(priority, deadline, cancel)
         decoding = self._decoding(max_new_tokens, temperature, top_p, seed)
-        work, streamed = self._asking(image, question, decoding, max_tiles, history)
+        work, streamed, plan = self._asking(image, question, decoding, max_tiles, history)
         if stream:
-            return AnswerStream(self._pieces(work, streamed, terms))
+            return AnswerStream(self._pieces(work, streamed, plan, terms))
         begin = time.perf_counter()
-        with self._scheduler.request("ask", terms) as request:
+        with self._scheduler.request("ask", terms) as request, self._within(plan):
             reply = self._run(request, work)
         return self._answer(reply, request, begin)
 
@@ -293,10 +313,6 @@ class Engine(Asynchronous, Observed):
         if negative_prompt is not None and not sampling.guided:
             raise InputError("negative_prompt has no effect at guidance_scale=1; leave it out or raise guidance_scale")
 
-    def _drawing(self, positive: Prompt, other: Prompt | None, sampling: Sampling, pixels: np.ndarray | None):
-        return image_from(self._parts, positive, other, sampling.noises(self.config), sampling.num_inference_steps,
-                          sampling.guidance_scale, pixels)  # fmt: skip
-
     def _editing(self, task: str, source: np.ndarray, instruction: str, negative: str | None, sampling: Sampling):
         from .image.preprocess import edit_pixels
 
@@ -304,20 +320,32 @@ class Engine(Asynchronous, Observed):
         positive = Prompt(ids=self._prompts.edit(instruction).ids, shared=shared)
         other = Prompt(ids=self._prompts.edit_unconditional(negative).ids, shared=shared) if sampling.guided else None
         pixels = edit_pixels(source, self.config.vision.image_size)
-        settings = self._stamp(task, instruction=instruction, negative_prompt=negative) | sampling.settings()
-        return self._drawing(positive, other, sampling, pixels), settings
+        settings = self._stamp(task, instruction=instruction, negative_prompt=negative) | sampling.settings(self.config)
+        return (positive, other), pixels, settings
 
     def _draw(
-        self, task: str, jobs: list[tuple[Pipeline, dict[str, Any]]], native: bool, on_step: Any, terms: Terms
+        self,
+        task: str,
+        jobs: list[tuple[tuple[Prompt, Prompt | None], np.ndarray | None, dict[str, Any]]],
+        sampling: Sampling,
+        native: bool,
+        on_step: Any,
+        terms: Terms,
     ) -> Images:
+        """Pictures of every job: the prompts of its branches, the pixels it edits, and what its pictures remember."""
         from .image.postprocess import pictures
 
-        made, begin = [], time.perf_counter()
-        with self._scheduler.request(task, terms) as request:
+        made, begin, noises = [], time.perf_counter(), sampling.noises(self.config)
+        tokens = max(len(prompt.ids) for prompts, _, _ in jobs for prompt in prompts if prompt is not None)
+        plan = self._checked(lambda: self._plan_drawing(task, [tokens] * (1 + sampling.guided), sampling))
+        with self._scheduler.request(task, terms) as request, self._within(plan):
             see = watched(on_step, begin, self._previewer(request))
-            for work, settings in jobs:
+            for prompts, pixels, settings in jobs:
+                work = image_from(self._parts, *prompts, noises, sampling.num_inference_steps, sampling.guidance_scale,
+                                  pixels)  # fmt: skip
                 for number, decoded in enumerate(self._run(request, work, see)):
-                    made.append(Picture(pictures(decoded, native)[0], settings | {"image": number}))
+                    shown = pictures(decoded, native or sampling.size is not None)[0]
+                    made.append(Picture(shown, settings | {"image": number}))
         return Images(made, _report(request, begin))
 
     def _decoding(self, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Decoding:
@@ -344,15 +372,18 @@ class Engine(Asynchronous, Observed):
         stop = frozenset((tokenizer.special.turn_end, tokenizer.special.end_of_text))
         streamed = tokenizer.stream()
         work = understand(self._parts, prompt.ids, pixels, decoding, stop, streamed.push, prompt.cuts)
-        return work, streamed
+        runs = asking(self.config, len(prompt), decoding.max_new_tokens, pixels is not None)
+        return work, streamed, self._checked(lambda: self._planned("ask", runs))
 
     def _run(self, request: Request, work: Pipeline[Any], on_event: Any = None) -> Any:
         offers = getattr(self.backend, "offers", ())
         return run(work, partial(self._scheduler.call, request), on_event, offers=offers)
 
-    def _pieces(self, work: Pipeline[Reply], streamed: Any, terms: Terms) -> Generator[str, None, Answer]:
+    def _pieces(
+        self, work: Pipeline[Reply], streamed: Any, plan: Plan | None, terms: Terms
+    ) -> Generator[str, None, Answer]:
         begin = time.perf_counter()
-        with self._scheduler.request("ask", terms) as request:
+        with self._scheduler.request("ask", terms) as request, self._within(plan):
             events = stream(work, partial(self._scheduler.call, request))
             while True:
                 try:

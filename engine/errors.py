@@ -37,5 +37,9 @@ class DeadlineExceeded(SparError, TimeoutError):
     """A request was not done by its deadline; nothing was produced."""
 
 
+class OverBudget(SparError):
+    """A request that needs more memory than the engine may use; nothing was begun."""
+
+
 class Busy(SparError):
     """As many requests run and wait as the engine admits; the same request may succeed later."""

@@ -37,6 +37,26 @@ def share(name: str, value: Any, *, zero: bool) -> float:
     return float(value)
 
 
+def latent_shape(size: Any, config: ModelConfig) -> tuple[int, int]:
+    """Rows and columns of the latent of a picture of `size` pixels: (height, width), one side, or None for the model's.
+
+    The DiT's position table is defined for any grid (spec 4.2), so sides from half to twice the training size are
+    drawn; only the training size was trained. InputError for others, and for what is no multiple of a latent cell."""
+    trained, cell = config.dit.sample_size, config.decoder.upscale
+    if size is None:
+        return trained, trained
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
+        raise InputError(f"size={size!r} is neither one side nor (height, width)")
+    least, most = max(1, trained // 2) * cell, 2 * trained * cell
+    for side in sides:
+        whole("size", side, least, most)
+        if side % cell:
+            below = side // cell * cell
+            raise InputError(f"size={size!r}: {side} is not a multiple of {cell}; use {below} or {below + cell}")
+    return int(sides[0]) // cell, int(sides[1]) // cell
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How pictures are drawn: checked on construction, except `latents`, which need the model's shape."""
@@ -46,6 +66,7 @@ class Sampling:
     guidance_scale: float = 4.5
     num_images: int = 1
     latents: np.ndarray | None = field(default=None, repr=False)
+    size: int | tuple[int, int] | None = None  # rows and columns of the picture, or one side
 
     def __post_init__(self):
         given = fresh_seed() if self.seed is None else check_seed(self.seed)
@@ -61,17 +82,22 @@ class Sampling:
 
     def noises(self, config: ModelConfig) -> list[np.ndarray]:
         """Starting latents, one [1, channels, h, w] for every picture."""
-        shape = (config.dit.in_channels, config.dit.sample_size, config.dit.sample_size)
+        shape = (config.dit.in_channels, *latent_shape(self.size, config))
         if self.latents is None:
             made = noise(self.seed, shape, self.num_images)
         else:
             made = check_latents(self.latents, (self.num_images, *shape))
         return [row[None] for row in made]
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, config: ModelConfig) -> dict[str, Any]:
         """What a saved picture remembers."""
+        more: dict[str, Any] = {}
+        if self.size is not None:
+            latent, trained = latent_shape(self.size, config), (config.dit.sample_size,) * 2
+            more = {"size": [side * config.decoder.upscale for side in latent]}
+            more |= {"outside_training_size": True} if latent != trained else {}
         start = {"seed": self.seed} if self.latents is None else {"latents": "given by the caller"}
-        return start | {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
+        return start | {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale} | more
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
     expected = {
         "spar_" + str(path.relative_to(ROOT))
         for folder in FOLDERS
-        for pattern in ("*.py", "*.json", "py.typed", "assets/**/*")
+        for pattern in ("*.py", "*.json", "py.typed", "assets/**/*", "server/static/*")
         for path in (ROOT / folder).rglob(pattern)
         if path.is_file() and (path.suffix == ".py" or pattern != "*.py")
     }

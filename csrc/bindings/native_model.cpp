@@ -68,13 +68,25 @@ Tensors tensors_of(const py::dict& given) {
   return tensors;
 }
 
+// A list of cross keys stands for one array with the branches of all.
 Input input_of(const std::string& name, const py::handle& value, Type activations) {
   Input input;
-  if (py::isinstance<KeptTensor>(value)) {
-    const auto& kept = value.cast<const KeptTensor&>();
+  const auto check = [&](const KeptTensor& kept) {
     if (kept.store().type() != activations)
       throw spar::InputError("native: `" + name + "` was made by a backend of another precision");
-    input.cross = kept.cross;
+  };
+  if (py::isinstance<py::list>(value)) {
+    for (const py::handle item : py::reinterpret_borrow<py::list>(value)) {
+      if (!py::isinstance<KeptTensor>(item) || !item.cast<const KeptTensor&>().cross)
+        throw spar::InputError("native: `" + name + "` is a list of something else than cross keys or values");
+      const auto& kept = item.cast<const KeptTensor&>();
+      check(kept);
+      input.crosses.push_back(kept.cross);
+    }
+  } else if (py::isinstance<KeptTensor>(value)) {
+    const auto& kept = value.cast<const KeptTensor&>();
+    check(kept);
+    if (kept.cross) input.crosses = {kept.cross};
     input.cache = kept.cache;
     input.cached = kept.tokens;
     input.shape = kept.shape();
@@ -97,12 +109,12 @@ void pair_up(Inputs& inputs, const char* keys_name, const char* values_name, Typ
   const auto keys = inputs.find(keys_name), values = inputs.find(values_name);
   if (keys == inputs.end()) return;
   Input &k = keys->second, &v = values->second;
-  if (k.cross != v.cross || k.cache != v.cache || k.cached != v.cached)
+  if (k.crosses != v.crosses || k.cache != v.cache || k.cached != v.cached)
     throw spar::InputError(std::string("native: `") + keys_name + "` and `" + values_name + "` are not of one call");
-  if (k.cross || std::string_view(keys_name) != "cross_keys") return;
+  if (!k.crosses.empty() || std::string_view(keys_name) != "cross_keys") return;
   auto made = std::make_shared<CrossContext>(activations, k.shape[0], k.shape[1], k.shape[2], k.shape[4], k.shape[3]);
   made->store.write(k.shape[3], k.f32, v.f32);
-  k.cross = v.cross = made;
+  k.crosses = v.crosses = {made};
 }
 
 py::array array_of(Output& output) {
@@ -148,6 +160,8 @@ py::dict run(Model& model, const std::string& component, const py::dict& given, 
 const spar::bindings::Registration registered([](py::module_& module) {
   py::class_<KeptTensor>(module, "KeptTensor", "Keys or values that stay packed between calls of the native backend.")
       .def_property_readonly("shape", [](const KeptTensor& t) { return py::tuple(py::cast(t.shape())); })
+      .def_property_readonly("nbytes", [](const KeptTensor& t) { return t.store().bytes() / 2; },
+                             "Bytes held, with the room to grow; half for the keys, half for the values.")
       .def_property_readonly("ndim", [](const KeptTensor&) { return 5; })
       .def_property_readonly("dtype", [](const KeptTensor&) { return py::dtype::of<float>(); })
       .def("__len__", [](const KeptTensor& t) { return t.shape()[0]; })
@@ -188,6 +202,8 @@ const spar::bindings::Registration registered([](py::module_& module) {
         const auto [data, bytes] = m.packed(component);
         return py::memoryview::from_memory(data, static_cast<py::ssize_t>(bytes));
       })
+      .def("trim", &Model::trim, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("scratch", &Model::scratch)
       .def("loaded", &Model::loaded)
       .def("unload", &Model::unload, py::call_guard<py::gil_scoped_release>())
       .def("run", &run, py::arg("component"), py::arg("inputs"), py::arg("taps") = false, py::arg("cancel") = nullptr)

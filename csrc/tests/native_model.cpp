@@ -108,7 +108,7 @@ std::vector<float> dit_step(Model& model) {
   auto context = std::make_shared<CrossContext>(model.activations(), kLayers, 2, 4, kWidth / 4, 9);
   const auto keys = numbers(kLayers * 2 * 9 * kWidth, 3), values = numbers(kLayers * 2 * 9 * kWidth, 4);
   context->store.write(9, keys.data(), values.data());
-  given.inputs["cross_keys"].cross = given.inputs["cross_values"].cross = context;
+  given.inputs["cross_keys"].crosses = given.inputs["cross_values"].crosses = {context};
   Outputs out = model.run("dit", given.inputs, false, nullptr);
   const Output& velocity = out.arrays.at("velocity");
   return {velocity.data.get(), velocity.data.get() + 2 * kChannels * 15};

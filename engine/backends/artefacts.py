@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArtefactError
+from ..weights.safetensors import SafetensorsFile
 from .manifest import Entry, read_manifest, rebuild
-from .verify import Fault, check_source, find_weights, read_graph
+from .verify import Fault, check_source, open_weights, read_graph
 
 
 class Artefacts:
@@ -42,18 +43,24 @@ class Artefacts:
 
     def folder(self, component: str) -> Path:
         """The directory in which the graph finds its weights files, each of them verified."""
-        entry = self._entry(component)
-        base = self.weights.directory if entry.in_place else self.directory
-        if base is None:
-            raise self._refuse(component, "it reads the files of a checkpoint, and these weights are in none")
-        try:
-            paths = [find_weights(Path(base), record, entry.in_place) for record in entry.weights]
-        except Fault as fault:
-            raise self._refuse(component, str(fault)) from None
-        folders = {path.parent for path in paths} or {Path(base)}
+        folders = {file.path.parent for file in self.files(component).values()} or {self._base(component)}
         if len(folders) > 1:
             raise self._refuse(component, f"its weights lie in several directories, {sorted(map(str, folders))}")
         return folders.pop()
+
+    def files(self, component: str) -> dict[str, SafetensorsFile]:
+        """The weights files of a graph by the names that it gives them, opened once and verified since."""
+        entry, base = self._entry(component), self._base(component)
+        try:
+            return {record.location: open_weights(base, record, entry.in_place) for record in entry.weights}
+        except Fault as fault:
+            raise self._refuse(component, str(fault)) from None
+
+    def _base(self, component: str) -> Path:
+        base = self.weights.directory if self._entry(component).in_place else self.directory
+        if base is None:
+            raise self._refuse(component, "it reads the files of a checkpoint, and these weights are in none")
+        return Path(base)
 
     def _entry(self, component: str) -> Entry:
         if component not in self.manifest.components:

@@ -12,7 +12,7 @@ from ..components import components
 from ..config import ModelConfig
 from ..errors import ArtefactError, BackendError, MissingDependency
 from ..ops.threads import thread_count
-from . import packed
+from . import native_memory, packed, together
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -41,6 +41,7 @@ class NativeBackend:
     """
 
     name = "native"
+    together = together
 
     def __init__(
         self,
@@ -100,10 +101,28 @@ class NativeBackend:
         spec.check(inputs)
         self.load(component)
         kept = _native().KeptTensor
-        given = {
-            name: value if isinstance(value, kept) else np.ascontiguousarray(value) for name, value in inputs.items()
-        }
+        given = {}
+        for name, value in inputs.items():
+            if isinstance(value, together.Several):
+                given[name] = value.parts
+            else:
+                given[name] = value if isinstance(value, kept) else np.ascontiguousarray(value)
         return model.run(component, given, taps, cancel)
+
+    def memory(self, component: str, axes: dict[str, int]) -> tuple[int, int]:
+        """Bytes of a component's packed weights, and of the scratch memory of one run at these sizes.
+
+        Before the component is loaded its weights are counted from their shapes, some percent too high."""
+        model = self._opened()
+        run = native_memory.scratch(component, axes, self.config, self.precision, model.threads)
+        if model.loaded(component):
+            return model.packed(component).nbytes, run
+        shapes = {name: self.checkpoint.info(name).shape for name in needed(self.checkpoint, component)}
+        return native_memory.packed(component, shapes, self.precision), run
+
+    def trim(self) -> None:
+        """Give back scratch memory that no run uses."""
+        self._opened().trim()
 
     def cancel_flag(self) -> Any:
         """A fresh flag for `cancel` of `run`."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..components import Component, components
 from ..errors import ArtefactError, BackendError
+from . import ort_memory
 from .artefacts import Artefacts
 from .build import prepared
 from .ort_options import PROVIDERS, give_back, run_options, runtime, session_options
 from .resident import Resident
+
+if TYPE_CHECKING:
+    from ..weights.safetensors import SafetensorsFile
 
 STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
 """Outputs that only travel from one call to the next; on a GPU they stay there."""
@@ -50,7 +54,7 @@ class OnnxRuntimeBackend:
         self._ort = runtime()
         self.provider = self._choose(provider)
         self.precision = precision
-        self.weights, self.threads = weights, threads
+        self.weights, self.config, self.threads = weights, weights.config, threads
         self._cached = artefacts is None
         self._artefacts = None if artefacts is None else Artefacts(artefacts, weights)
         self._specs = components(weights.config)
@@ -92,6 +96,15 @@ class OnnxRuntimeBackend:
         except Exception as error:
             raise BackendError(f"onnxruntime: {component} failed: {_line(error)}") from error
 
+    def memory(self, component: str, axes: dict[str, int]) -> tuple[int, int]:
+        """Bytes of a component's session, and of one run at these sizes; estimates, good to about a factor of two."""
+        shapes = {name: self.weights.info(name).shape for name in self.weights.names(component)}
+        return ort_memory.weights(shapes), ort_memory.scratch(component, axes, self.config)
+
+    def trim(self) -> None:
+        """Give back memory that no run uses."""
+        give_back()
+
     def close(self) -> None:
         """Free everything; a later run is refused."""
         with self._lock:
@@ -107,20 +120,20 @@ class OnnxRuntimeBackend:
                                f"{offered}; pip install onnxruntime-gpu, or use provider='cpu'")  # fmt: skip
         return provider
 
-    def _files(self, component: str, taps: bool) -> tuple[bytes, Path]:
-        """A component's graph and the folder of its weights. In the cache, what is missing or damaged is made anew."""
+    def _files(self, component: str, taps: bool) -> tuple[bytes, dict[str, SafetensorsFile]]:
+        """A component's graph and its weights files. In the cache, what is missing or damaged is made anew."""
         if not self._cached:
-            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+            return self._artefacts.graph(component, taps), self._artefacts.files(component)
         if self._artefacts is None or taps:
             self._artefacts = prepared(self.weights, taps)
         try:
-            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+            return self._artefacts.graph(component, taps), self._artefacts.files(component)
         except ArtefactError:
             self._artefacts = prepared(self.weights, taps, repair=True)
-            return self._artefacts.graph(component, taps), self._artefacts.folder(component)
+            return self._artefacts.graph(component, taps), self._artefacts.files(component)
 
-    def _session(self, component: str, graph: bytes, folder: Path) -> Any:
-        options = session_options(self._ort, component, folder, self.threads)
+    def _session(self, component: str, graph: bytes, files: dict[str, SafetensorsFile]) -> Any:
+        options = session_options(self._ort, component, files, self.threads)
         wanted = PROVIDERS[self.provider]
         providers = [wanted] if self.provider == "cpu" else [wanted, PROVIDERS["cpu"]]
         try:

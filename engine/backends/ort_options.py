@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependency
+
+if TYPE_CHECKING:
+    from ..weights.safetensors import SafetensorsFile
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -22,15 +24,21 @@ def runtime() -> Any:
     return onnxruntime
 
 
-def session_options(ort: Any, component: str, folder: Path, threads: int | None) -> Any:
-    """Options of a component's session; its weights lie in `folder`."""
+def session_options(ort: Any, component: str, files: dict[str, SafetensorsFile], threads: int | None) -> Any:
+    """Options of a component's session.
+
+    files  its weights by the names that the graph gives them. The session reads the opened and verified files through
+           their mappings, not by name, where another file could lie by now; keep them until it is made
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    mapped = [file.content() for file in files.values()]
+    if files:
+        options.add_external_initializers_from_files_in_memory(list(files), mapped, [len(each) for each in mapped])
     # Threads of a session that just ran must not take time from the session that runs next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # It would copy the cross keys and values of all blocks at the start of a DiT step: 0.15 GB for nothing.

@@ -51,7 +51,12 @@ def read_graph(directory: Path, record: GraphFile) -> bytes:
 
 
 def find_weights(base: Path, record: WeightsFile, in_place: bool) -> Path:
-    """Where a weights file really lies; Fault unless it is the file that the manifest describes.
+    """Where a weights file really lies; Fault as of `open_weights`."""
+    return open_weights(base, record, in_place).path
+
+
+def open_weights(base: Path, record: WeightsFile, in_place: bool) -> SafetensorsFile:
+    """A weights file, opened once and then verified; Fault unless it is the file that the manifest describes.
 
     base  the artefacts' directory, or the checkpoint's, whose files may be links, when they are used in place
     """
@@ -61,12 +66,13 @@ def find_weights(base: Path, record: WeightsFile, in_place: bool) -> Path:
     if path.name != record.location:
         raise Fault(f"{record.file} now lies in {path.name}, the graph reads {record.location}")
     try:
-        same = path.stat().st_size == record.size and weights_sha256(SafetensorsFile(path)) == record.sha256
+        file = SafetensorsFile(path)
+        same = file.stat().st_size == record.size and weights_sha256(file) == record.sha256
     except CheckpointError as error:
         raise Fault(str(error)) from None
     if not same:
         raise Fault(f"{record.file} is not the file that the manifest describes")
-    return path
+    return file
 
 
 def _inside(directory: Path, name: str) -> Path:

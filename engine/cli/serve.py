@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..pipelines.cache import DEFAULT_BYTES
 from ..runtime.logs import FORMATS, LEVELS, set_up
 from .options import add_model, open_engine
 
@@ -28,8 +27,10 @@ def add(commands: Any) -> None:
                        f"or set {KEY_VARIABLE}. Needed where other machines can reach the host")  # fmt: skip
     group.add_argument("--max-running", type=int, default=8, help="requests that take turns (%(default)s)")
     group.add_argument("--max-waiting", type=int, default=64, help="requests in line; more are refused (%(default)s)")
-    group.add_argument("--cache-bytes", type=int, default=DEFAULT_BYTES, help="bytes of results that requests share, "
-                       "such as features of a picture; 0: none (%(default)s)")  # fmt: skip
+    group.add_argument("--cache-bytes", type=int, metavar="N", help="bytes of results that requests share, such "
+                       "as features of a picture; 0: none (256 MiB, or an eighth of the budget)")  # fmt: skip
+    group.add_argument("--memory-budget", type=int, metavar="N", help="bytes that model and requests may hold; "
+                       "components are unloaded between uses to stay below")  # fmt: skip
     group.add_argument("--log-format", choices=FORMATS, default="text", help="json: one object a line (%(default)s)")
     group.add_argument("--log-level", choices=LEVELS, default="info", help="least level that is logged (%(default)s)")
     for name, kind, text in (
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(api_key=_key(arguments.api_key_file), **given)
     set_up(arguments.log_format, arguments.log_level)
     engine = open_engine(arguments, max_running=arguments.max_running, max_waiting=arguments.max_waiting,
-                         cache_bytes=arguments.cache_bytes)  # fmt: skip
+                         cache_bytes=arguments.cache_bytes, memory_budget=arguments.memory_budget)  # fmt: skip
     serve(engine, settings)
     return 0
 

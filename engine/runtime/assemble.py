@@ -89,7 +89,9 @@ def load(
     dit_position: str | None = None,
     max_running: int = 8,
     max_waiting: int = 64,
-    cache_bytes: int = DEFAULT_BYTES,
+    max_batch: int = 4,
+    cache_bytes: int | None = None,
+    memory_budget: int | None = None,
     nvtx: bool = False,
     **options: Any,
 ) -> Engine:
@@ -104,8 +106,11 @@ def load(
     dit_position    position table of the DiT: "sincos", "none", or None for the checkpoint's setting (spec 11.1)
     max_running     requests that take turns at once
     max_waiting     requests in line for a start; beyond them one is refused with Busy
+    max_batch       requests whose sampler steps may be one run, where the backend can do that exactly (native), 1 .. 8
     cache_bytes     bytes of results that requests share (captions, features of pictures, states of a conversation ...);
-                    0 keeps none. Results are the same bits either way
+                    0 keeps none; None: 256 MiB, or an eighth of a smaller budget. Results are the same bits either way
+    memory_budget   bytes that the model and its requests may hold, interpreter and libraries not counted; components
+                    are unloaded between their uses to stay below, and what cannot is refused with OverBudget
     nvtx            mark the runs of components as NVTX ranges; needs the package nvtx
     options         passed to the backend, which refuses what it does not know
     errors          CheckpointError, ConfigError, BackendError, MissingDependency
@@ -113,6 +118,10 @@ def load(
     from ..text import Prompts
 
     name, reason = resolve(backend)
+    if memory_budget is not None:
+        memory_budget = whole("memory_budget", memory_budget, 1, 1 << 50)
+    if cache_bytes is None:
+        cache_bytes = DEFAULT_BYTES if memory_budget is None else min(DEFAULT_BYTES, memory_budget // 8)
     cache_bytes = whole("cache_bytes", cache_bytes, 0, 1 << 50)
     weights = open_weights(source, random_weights=random_weights, seed=seed, dit_position=dit_position)
     if threads is not None:
@@ -133,7 +142,8 @@ def load(
     prompts = Prompts(open_tokenizer(weights), weights.config)
     return Engine(
         weights.config, opened, host_parts(weights, cache_bytes), prompts, about,
-        max_running=max_running, max_waiting=max_waiting, nvtx=nvtx,
+        max_running=max_running, max_waiting=max_waiting, max_batch=max_batch,
+        memory_budget=memory_budget, nvtx=nvtx,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Hashable
 from typing import Any
 
 from ..errors import Cancelled, DeadlineExceeded, SparError
@@ -19,7 +20,7 @@ POLL_S = 0.01
 class Waiting:
     """A request in line for a start, or one of its calls in line for the backend."""
 
-    __slots__ = ("done", "error", "flag", "inputs", "name", "number", "outputs", "request", "since")
+    __slots__ = ("alike", "done", "error", "inputs", "left", "name", "number", "outputs", "request", "run", "since")
 
     def __init__(self, request: Request, name: str, inputs: dict[str, Any] | None = None):
         self.request = request
@@ -29,7 +30,9 @@ class Waiting:
         self.error: BaseException | None = None
         self.done = threading.Event()
         self.since = time.perf_counter()
-        self.flag: Any = None  # stops a run that has begun, where the backend can
+        self.alike: Hashable | None = None  # calls of the same value may be one run
+        self.run: Run | None = None  # once it has begun
+        self.left = False  # nobody wants its outputs any more
         self.number = 0
 
     def rank(self, now: float) -> float:
@@ -46,6 +49,32 @@ class Waiting:
             raise error
         finally:
             del error
+
+
+class Run:
+    """One run of the backend, for one call or for several."""
+
+    __slots__ = ("alike", "flag", "members", "name", "requests", "size")
+
+    def __init__(self, members: list[Waiting], flag: Any):
+        self.members = members  # emptied when it has ended
+        self.requests = [member.request for member in members]
+        self.size = len(members)
+        self.name, self.alike = members[0].name, members[0].alike
+        self.flag = flag  # stops it, where the backend can
+        for member in members:
+            member.run = self
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody wants its outputs any more."""
+        return all(member.left for member in self.members)
+
+    def leave(self, member: Waiting) -> None:
+        """One member less; the last one stops it."""
+        member.left = True
+        if self.deserted and self.flag is not None:
+            self.flag.set()
 
 
 class Request:

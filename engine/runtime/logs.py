@@ -48,10 +48,11 @@ def set_up(form: str = "text", level: str = "info", to: TextIO | None = None) ->
 class RequestLog:
     """An observer that logs every request as it ends; each run of a component at level debug."""
 
-    def ran(self, request: Request, component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
+    def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s of request %d: %.4f s", component, request.number, end - begin,
-                      extra={"event": "component", "request": request.number, "component": component,
+            numbers = [request.number for request in requests]
+            log.debug("%s of %s: %.4f s", component, numbers, end - begin,
+                      extra={"event": "component", "requests": numbers, "component": component,
                              "seconds": end - begin})  # fmt: skip
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:

@@ -22,14 +22,15 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, str], int] = {}
         self._seconds: dict[str, list[float]] = {}  # of completed requests: one count a bucket, count, sum
-        self._components: dict[str, list[float]] = {}  # runs, seconds
+        self._components: dict[str, list[float]] = {}  # runs, seconds, calls
         self._waited = 0.0
 
-    def ran(self, request: Request, component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
+    def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
         with self._lock:
-            entry = self._components.setdefault(component, [0, 0.0])
+            entry = self._components.setdefault(component, [0, 0.0, 0])
             entry[0] += 1
             entry[1] += end - begin
+            entry[2] += len(requests)
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:
         with self._lock:
@@ -49,7 +50,7 @@ class Metrics:
 
         requests    task -> outcome -> count; outcomes are completed, cancelled, expired, busy and failed
         seconds     task -> {"count", "sum", "buckets": {upper end: count}} of completed requests
-        components  component -> {"runs", "seconds"}
+        components  component -> {"runs", "seconds", "calls"}; a run may serve calls of several requests
         caches      cache -> {"hits", "misses", "entries", "bytes"}
         running, waiting    requests that take turns now, and in line for a start
         waited_seconds      spent in line by all requests that have ended
@@ -63,8 +64,8 @@ class Metrics:
                        "buckets": {most: int(count) for most, count in zip(BUCKETS_S, entry, strict=False)}}
                 for task, entry in self._seconds.items()
             }  # fmt: skip
-            components = {name: {"runs": int(runs), "seconds": spent}
-                          for name, (runs, spent) in self._components.items()}  # fmt: skip
+            components = {name: {"runs": int(runs), "seconds": spent, "calls": int(calls)}
+                          for name, (runs, spent, calls) in self._components.items()}  # fmt: skip
             waited = self._waited
         caches = {name: {"hits": cache.hits, "misses": cache.misses, "entries": cache.entries, "bytes": cache.held}
                   for name, cache in self._parts.store.caches.items()}  # fmt: skip
@@ -92,7 +93,8 @@ def prometheus(found: dict[str, Any]) -> str:
         rows += [("_bucket", f'task="{task}",le="+Inf"', entry["count"]),
                  ("_sum", f'task="{task}"', entry["sum"]), ("_count", f'task="{task}"', entry["count"])]  # fmt: skip
     family("spar_request_seconds", "histogram", "Time of completed requests, waiting included.", rows)
-    for key, text in (("runs", "Runs of a component."), ("seconds", "Time in runs of a component.")):
+    for key, text in (("runs", "Runs of a component."), ("seconds", "Time in runs of a component."),
+                      ("calls", "Calls of a component; a run may serve several.")):  # fmt: skip
         family(f"spar_component_{key}_total", "counter", text,
                [("", f'component="{name}"', entry[key]) for name, entry in found["components"].items()])  # fmt: skip
     for key, text in (("hits", "Values found in a cache."), ("misses", "Values not found in a cache.")):

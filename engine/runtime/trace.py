@@ -34,10 +34,10 @@ class Trace:
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": COMPONENTS, "args": {"name": "components"}},
         ]
 
-    def ran(self, request: Request, component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
+    def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
         shapes = {name: list(value.shape) for name, value in inputs.items()}
         self._add(run_name(component, inputs), "component", COMPONENTS, begin, end,
-                  {"request": request.number, "task": request.task, "inputs": shapes})  # fmt: skip
+                  {"requests": [request.number for request in requests], "inputs": shapes})  # fmt: skip
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:
         self._add(request.task, "request", request.number, begin, end,

@@ -28,20 +28,34 @@ def tensor_digests(file: SafetensorsFile) -> dict[str, str]:
 
     The whole file is read once; the result is kept with the file's device, inode, size and time of change, and used
     only while all four are the same. A cache that cannot be written costs time, never correctness."""
-    identity = _identity(file.path)
+    identity = _identity(file)
     place = cache_directory() / "digests" / f"{hashlib.sha256(str(file.path.resolve()).encode()).hexdigest()[:32]}.json"
     known = _load(place)
     kept = known.get("tensors")
     if known.get("file") == identity and isinstance(kept, dict) and kept.keys() == file.tensors.keys():
         return kept
     found = {name: _digest(file, name) for name in file.tensors}
-    if _identity(file.path) == identity and time.time() - identity["changed"] / 1e9 > _SETTLED:
+    if _identity(file) == identity and time.time() - identity["changed"] / 1e9 > _SETTLED:
         _save(place, {"file": identity, "tensors": found})
     return found
 
 
-def _identity(path: Path) -> dict[str, int]:
-    stat = path.stat()
+def file_digest(path: Path) -> str:
+    """SHA-256 of a whole file, remembered like those of tensors; OSError where it cannot be read."""
+    identity = _identity(path)
+    place = cache_directory() / "digests" / f"{hashlib.sha256(f'file {path.resolve()}'.encode()).hexdigest()[:32]}.json"
+    known = _load(place)
+    if known.get("file") == identity and isinstance(known.get("sha256"), str):
+        return known["sha256"]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if _identity(path) == identity and time.time() - identity["changed"] / 1e9 > _SETTLED:
+        _save(place, {"file": identity, "sha256": found})
+    return found
+
+
+def _identity(file: SafetensorsFile) -> dict[str, int]:
+    stat = file.stat()
     changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
     return {"device": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "changed": changed}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,7 +48,9 @@ class SafetensorsFile:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            with self.path.open("rb") as file:
+            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            weakref.finalize(self, os.close, self._descriptor)
+            with open(self._descriptor, "rb", closefd=False) as file:
                 size = file.seek(0, 2)
                 file.seek(0)
                 header, start = _read_header(self.path, file, size)
@@ -54,6 +58,14 @@ class SafetensorsFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be read ({error.strerror or error}); check the path") from None
+
+    def stat(self) -> os.stat_result:
+        """Of the file that was opened, whatever its name means by now."""
+        return os.fstat(self._descriptor)
+
+    def content(self) -> np.ndarray:
+        """The whole opened file, [size] uint8, read-only."""
+        return np.frombuffer(self._map, np.uint8)
 
     def raw(self, name: str) -> np.ndarray:
         """Read-only array over the file itself; bf16 and float8 come as their bits (see `tensors[name].dtype`)."""

@@ -52,6 +52,27 @@ def test_mixed_requests_at_once_equal_each_alone(engine):
     assert all(result == alone[index] for index, result in zip(order, found, strict=True))
 
 
+def test_steps_of_several_requests_are_one_run_where_that_is_exact(golden_dir):
+    pytest.importorskip("spar_engine._native")
+
+    def draw(number):
+        scale, text = (4.5, 1.0)[number % 2], "a boat " * (1 + number)
+        return engine.generate(text, seed=number, num_inference_steps=8, guidance_scale=scale).pictures[0].pixels
+
+    for precision in ("fp32", "bf16", "int8"):
+        with spar_engine.load(golden_dir("spar-tiny") / "checkpoint", backend="native", precision=precision,
+                              threads=1) as engine:  # fmt: skip
+            alone = [draw(number) for number in range(5)]
+            before = engine.metrics()["components"]["dit"]
+            assert before["runs"] == before["calls"] == 40
+            with ThreadPoolExecutor(5) as pool:
+                found = list(pool.map(draw, range(5)))
+            after = engine.metrics()["components"]["dit"]
+        assert all(np.array_equal(a, b) for a, b in zip(alone, found, strict=True))
+        assert after["calls"] == 80
+        assert after["runs"] < 70
+
+
 def test_asyncio_gives_what_the_plain_methods_give(engine):
     async def work():
         pieces = engine.aask(PICTURE, "What is it?", max_new_tokens=6, stream=True)

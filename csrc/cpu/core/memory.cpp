@@ -77,4 +77,17 @@ Arenas::Lease::~Lease() {
   arenas_.free_.push_back(std::move(arena_));
 }
 
+size_t Arenas::peak() const {
+  std::lock_guard lock(lock_);
+  size_t total = 0;
+  for (const auto& arena : free_) total += arena->peak();
+  return total;
+}
+
+void Arenas::trim() {
+  std::vector<std::unique_ptr<Arena>> idle;
+  std::lock_guard lock(lock_);
+  idle.swap(free_);
+}
+
 }  // namespace spar::cpu

@@ -75,8 +75,11 @@ class Arenas {
     std::unique_ptr<Arena> arena_;
   };
 
+  size_t peak() const;  // of all that are not in use
+  void trim();          // frees those
+
  private:
-  std::mutex lock_;
+  mutable std::mutex lock_;
   std::vector<std::unique_ptr<Arena>> free_;
 };
 

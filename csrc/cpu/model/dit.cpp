@@ -58,7 +58,7 @@ struct Dit::Step {
   std::vector<int64_t> picks;   // batch row of each branch
   const float* modulation;      // [groups, depth, 6, width]
   const float* final_modulation;
-  const CrossContext* context;
+  std::vector<std::pair<const CrossContext*, int64_t>> contexts;  // of each branch: whose keys, and which of its branches
   std::vector<int64_t> lengths;
   View x, wide, narrow;         // residual stream f32; [rows, 5 width] and [rows, width or hidden] activations
 
@@ -177,7 +177,8 @@ void Dit::cross_attention(Step& s, const Block& b, int64_t index) const {
   const int64_t dim = width_ / cross_heads_;
   run.linear(b.query, s.x, s.rows(), s.wide);
   for (int64_t branch = 0; branch < s.branches; ++branch) {
-    const KeyValues kv = s.context->store.at(index, branch);
+    const auto [context, row] = s.contexts[static_cast<size_t>(branch)];
+    const KeyValues kv = context->store.at(index, row);
     Attention attention;
     attention.q = s.wide.rows(branch * s.pixels);
     attention.out = s.narrow.rows(branch * s.pixels);
@@ -267,14 +268,20 @@ void Dit::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const Input& branches = inputs.at("branches");
   Step s{run, latent.shape[0], branches.shape[0], latent.shape[2], latent.shape[3], latent.shape[2] * latent.shape[3],
          latent.shape[0], {}, inputs.at("modulation").f32, inputs.at("final_modulation").f32,
-         inputs.at("cross_keys").cross.get(), {}, {}, {}, {}};
+         {}, {}, {}, {}, {}};
+  for (const auto& context : inputs.at("cross_keys").crosses)
+    for (int64_t row = 0; row < context->store.inner(); ++row) s.contexts.emplace_back(context.get(), row);
+  if (static_cast<int64_t>(s.contexts.size()) != s.branches)
+    throw InputError("dit: `cross_keys` have " + std::to_string(s.contexts.size()) + " branches, `branches` has " +
+                     std::to_string(s.branches));
   for (int64_t i = 0; i < s.branches; ++i) {
     const int64_t pick = branches.whole[i], length = inputs.at("lengths").whole[i];
     if (pick < 0 || pick >= s.batch)
       throw InputError("dit: `branches` has " + std::to_string(pick) + ", but there are " + std::to_string(s.batch) + " latents");
-    if (length < 1 || length > s.context->tokens)
-      throw InputError("dit: `lengths` has " + std::to_string(length) + ", but the keys hold 1 to " +
-                       std::to_string(s.context->tokens) + " tokens");
+    const int64_t most = s.contexts[static_cast<size_t>(i)].first->tokens;
+    if (length < 1 || length > most)
+      throw InputError("dit: `lengths` has " + std::to_string(length) + ", but the keys hold 1 to " + std::to_string(most) +
+                       " tokens");
     s.picks.push_back(pick);
     s.lengths.push_back(length);
   }

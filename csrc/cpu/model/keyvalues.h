@@ -24,6 +24,7 @@ class KeyValueStore {
   int64_t heads() const { return heads_; }
   int64_t dim() const { return dim_; }
   int64_t capacity() const { return capacity_; }
+  size_t bytes() const { return memory_.size(); }
 
   // Writes rows of f32 or of this store's type, head h in columns h * dim .., as tokens first ..
   void put(int64_t outer, int64_t inner, int64_t head, const View& keys, const View& values, int64_t first,

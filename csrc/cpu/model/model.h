@@ -26,6 +26,10 @@ class Model {
   // Throws Stopped when `cancelled` is set between blocks.
   Outputs run(const std::string& component, const Inputs& inputs, bool taps, const std::atomic<bool>* cancelled);
 
+  // Bytes of scratch memory that runs have touched and the next ones will use again; and gives back what is idle.
+  size_t scratch() const { return arenas_.peak(); }
+  void trim() { arenas_.trim(); }
+
   Type activations() const { return activations_; }
   Isa isa() const { return kernels_.isa; }
   int threads() const { return pool_.threads(); }

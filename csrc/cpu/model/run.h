@@ -22,7 +22,7 @@ struct Input {
   const float* f32 = nullptr;
   const int64_t* whole = nullptr;
   Shape shape;
-  std::shared_ptr<const CrossContext> cross;
+  std::vector<std::shared_ptr<const CrossContext>> crosses;  // the branches of one after those of the other
   std::shared_ptr<Cache> cache;
   int64_t cached = 0;  // tokens of `cache` that this value holds
 };
