@@ -12,12 +12,15 @@ from typing import Any
 
 from spar_engine.errors import InputError, MissingDependency, SparError
 
+from .tensorrt import command as tensorrt
+
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of every subcommand."""
     top = argparse.ArgumentParser(prog="spar-export", description="Make what backends run, from trained checkpoints.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_onnx(commands.add_parser("onnx", help="one ONNX file for each component"))
+    tensorrt.add(commands.add_parser("tensorrt", help="TensorRT plans, one for each component"))
     _add_status(commands.add_parser("status", help="what is fresh, what is stale, and why"))
     _add_convert(commands.add_parser("convert", help="PyTorch pickle to safetensors"))
     return top
@@ -44,9 +47,11 @@ def _add_onnx(command: argparse.ArgumentParser) -> None:
         "--taps", action="store_true", help="also graphs that show their inner tensors, for `spar doctor`"
     )
     command.add_argument("--in-place", action="store_true", help="refer to the checkpoint's files, copy no weights")
+    command.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]",
+                         help="merge a LoRA file into the weights; repeatable")  # fmt: skip
     command.add_argument("--random-weights", action="store_true", help="random weights, to measure speed")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (0)")
-    _add_common(command)
+    add_common(command)
     command.add_argument("-q", "--quiet", action="store_true", help="no progress")
     command.set_defaults(run=_onnx)
 
@@ -56,7 +61,7 @@ def _add_status(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", nargs="?", metavar="checkpoint", help="model that they should be of")
     command.add_argument("--random-weights", action="store_true", help="the model is a preset with random weights")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (0)")
-    _add_common(command)
+    add_common(command)
     command.set_defaults(run=_status)
 
 
@@ -68,7 +73,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_convert)
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
+def add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dit-position", choices=("sincos", "none"), help="position table of the DiT "
                          "(default: the checkpoint's setting, else sincos)")  # fmt: skip
     command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -92,14 +97,17 @@ def open_source(source: str, random_weights: bool, seed: int, position: str | No
 
 
 def _onnx(arguments: argparse.Namespace) -> int:
+    from spar_engine.weights.lora import with_loras
+
     from .onnx import export_onnx
     from .progress import Bars, Quiet
 
     for package in ("torch", "onnx"):
-        _need(package)
+        need(package)
     if arguments.out is None and not arguments.in_place:
         raise InputError("give the directory to write to as the second argument, or --in-place")
     weights = open_source(arguments.source, arguments.random_weights, arguments.seed, arguments.dit_position)
+    weights = with_loras(weights, arguments.lora)
     out = Path(arguments.out or arguments.source)
     only = None if arguments.components is None else [name.strip() for name in arguments.components.split(",")]
     options = {"only": only, "taps": arguments.taps, "in_place": arguments.in_place}
@@ -109,7 +117,7 @@ def _onnx(arguments: argparse.Namespace) -> int:
         with Bars() as bars:
             built = export_onnx(weights, out, progress=bars, **options)
     if arguments.json:
-        _print_json({"directory": str(out), "components": {item.name: dataclasses.asdict(item) for item in built}})
+        print_json({"directory": str(out), "components": {item.name: dataclasses.asdict(item) for item in built}})
     else:
         made = [item for item in built if item.reasons]
         print(f"{out}: {len(made)} built, {len(built) - len(made)} fresh"
@@ -119,7 +127,12 @@ def _onnx(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from .onnx import status
+    from spar_engine.backends.plans.manifest import is_plans
+
+    if is_plans(Path(arguments.out)):
+        from .tensorrt.plans import status
+    else:
+        from .onnx import status
 
     if arguments.source is None and (arguments.random_weights or arguments.dit_position or arguments.seed):
         raise InputError("--random-weights, --seed and --dit-position need the model as the second argument")
@@ -129,7 +142,7 @@ def _status(arguments: argparse.Namespace) -> int:
     found = status(arguments.out, weights)
     if arguments.json:
         states = {name: {"fresh": not why, "reasons": why} for name, why in found.items()}
-        _print_json({"directory": arguments.out, "components": states})
+        print_json({"directory": arguments.out, "components": states})
     else:
         width = max(map(len, found), default=0)
         for name, why in found.items():
@@ -140,23 +153,23 @@ def _status(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     from .convert import convert
 
-    _need("torch")
+    need("torch")
     made = convert(arguments.source, arguments.out, config=arguments.config)
     if arguments.json:
-        _print_json({**dataclasses.asdict(made), "directory": str(made.directory)})
+        print_json({**dataclasses.asdict(made), "directory": str(made.directory)})
     else:
         print(f"{made.directory}: {made.tensors} tensors, {made.bytes / 1e6:.1f} MB"
               + (f"; left out {len(made.left_out)} that only training uses" if made.left_out else ""))  # fmt: skip
     return 0
 
 
-def _need(package: str) -> None:
+def need(package: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(package) is None:
         raise MissingDependency(f"exporting needs the package {package}; pip install 'spar-engine[export]'")
 
 
-def _print_json(found: dict[str, Any]) -> None:
+def print_json(found: dict[str, Any]) -> None:
     json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
     sys.stdout.write("\n")

@@ -57,7 +57,7 @@ def export_onnx(
               or not there, whatever happens
     """
     out, progress = Path(out), progress or Quiet()
-    names = _wanted(weights, only)
+    names = wanted(weights, only)
     options = {"taps": taps, "in_place": in_place}
     if not publish.left_over(out) and not any(_reasons(weights, out, names, **options).values()):
         for name in names:
@@ -90,11 +90,11 @@ def status(out: str | Path, weights: Any | None = None) -> dict[str, list[str]]:
     """
     out = Path(out)
     manifest = manifests.read_manifest(out)
-    names = list(manifest.components) if weights is None else _wanted(weights, None)
+    names = list(manifest.components) if weights is None else wanted(weights, None)
     return {name: stale(out, name, manifest.components.get(name), weights) for name in names}
 
 
-def _wanted(weights: Any, only: Collection[str] | None) -> list[str]:
+def wanted(weights: Any, only: Collection[str] | None) -> list[str]:
     known = [name for name in components(weights.config) if name in weights.parts]
     unknown = sorted(set(only or ()) - set(known))
     if unknown:

@@ -84,6 +84,11 @@ def _export(weights: Any, directory: Path, taps: bool) -> None:
 
 
 def _arguments(weights: Any, directory: Path) -> list[str]:
+    merged = [part for lora in getattr(weights, "asked", ()) for part in ("--lora", lora)]
+    return _source(weights, directory) + merged
+
+
+def _source(weights: Any, directory: Path) -> list[str]:
     if weights.directory is not None:
         source = [str(weights.directory), str(directory), "--dit-position", weights.config.dit.position]
         return source + (["--in-place"] if _in_place(weights) else [])

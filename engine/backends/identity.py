@@ -44,10 +44,13 @@ def spec_sha256(component: str, config: ModelConfig) -> str:
 
 
 @cache
-def recipe_sha256() -> str:
-    """Digest of the exporter's and the modules' source files, found without importing them."""
+def recipe_sha256(*further: str) -> str:
+    """Digest of the exporter's and the modules' source files, found without importing them.
+
+    further  patterns of more files of the exporter that count
+    """
     made = hashlib.sha256()
-    for package, patterns in _RECIPE.items():
+    for package, patterns in (*_RECIPE.items(), ("spar_export", further)):
         found = importlib.util.find_spec(package)
         root = Path(next(iter(found.submodule_search_locations)))
         for path in sorted(path for pattern in patterns for path in root.glob(pattern)):

@@ -77,7 +77,7 @@ def read_manifest(directory: Path) -> Manifest:
         values = json.loads(text)
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-        manifest = _build(Manifest, values, "manifest")
+        manifest = from_json(Manifest, values, "manifest")
         _check(manifest)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: {str(error).splitlines()[0]}; {remedy(directory)}") from None
@@ -108,21 +108,21 @@ def _check(manifest: Manifest) -> None:
                 raise ValueError(f"component {name!r} names {file!r}, which is not a file of this directory")
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
+def from_json(kind: Any, value: Any, where: str) -> Any:
     """`value`, from JSON, as the annotation `kind` wants it; ValueError says where it does not fit."""
     if dataclasses.is_dataclass(kind):
         fields = {field.name: field for field in dataclasses.fields(kind)}
         if not isinstance(value, dict) or value.keys() != fields.keys():
             raise ValueError(f"{where} must have exactly the fields {sorted(fields)}")
         hints = get_type_hints(kind)
-        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+        return kind(**{name: from_json(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     origin, arguments = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
     if origin is None and len(arguments) == 2:  # X | None
-        return None if value is None else _build(arguments[0], value, where)
+        return None if value is None else from_json(arguments[0], value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(from_json(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: from_json(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is not None or type(value) is not kind:
         raise ValueError(f"{where} is not of type {getattr(kind, '__name__', kind)}")
     return value

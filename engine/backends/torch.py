@@ -13,14 +13,14 @@ from ..errors import BackendError
 from ..modules import cuts
 from ..modules.tap import taps as recording
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
 
 class TorchBackend:
     """Components as torch modules, each loaded on its first run.
 
     weights    a checkpoint or random weights
-    precision  "fp32", "bf16", or "fp64" for oracles; parameters and arithmetic
+    precision  "fp32", "bf16", "fp16", or "fp64" for oracles; parameters and arithmetic
     device     any torch device; the seam stays numpy
     threads    of torch, for the whole process; None leaves torch's setting
     """

@@ -14,8 +14,8 @@ import numpy as np
 
 from .compare import Row
 
-UNIT = {"fp32": 2.0**-23, "bf16": 2.0**-7, "int8": 2.0**-7}  # spacing relative to the leading bit
-PLAIN = {"fp32": ("fp32", "fp64"), "bf16": ("bf16", "fp32"), "int8": ("bf16", "fp32")}
+UNIT = {"fp32": 2.0**-23, "bf16": 2.0**-7, "fp16": 2.0**-10, "int8": 2.0**-7}  # spacing relative to the leading bit
+PLAIN = {"fp32": ("fp32", "fp64"), "bf16": ("bf16", "fp32"), "fp16": ("fp16", "fp32"), "int8": ("bf16", "fp32")}
 
 
 def judge(component: str, name: str, got: np.ndarray, plain: np.ndarray, truth: np.ndarray, precision: str) -> Row:

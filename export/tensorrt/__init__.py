@@ -1,0 +1,12 @@
+"""TensorRT plans from exported components: TensorRT on data-centre GPUs, TensorRT-RTX on PC GPUs.
+
+A component goes through these steps, one module each:
+
+    trace     the float32 graph of `spar-export onnx`, without weights             (`..traces`)
+    split     what follows from parameters alone leaves the graph                  (`split`)
+    typed     every value gets its type; casts are written into the graph          (`typed`)
+    ours      nodes of domain `spar` become plugins, or their decompositions       (`ours`)
+    profiles  the sizes that a plan is tuned for                                   (`profiles`)
+    worker    parser and builder, in a process of their own                        (`child`, `worker`)
+    plans     what is stale is built and published, the manifest is written        (`plans`)
+"""

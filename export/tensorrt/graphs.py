@@ -1,0 +1,75 @@
+"""From a component to the graph that a builder gets, and the list of weights that it wants."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import ModelProto, TensorProto
+from spar_engine.backends.plans.slots import Slot
+from spar_engine.components import Component
+
+from ..traces import traced
+from . import ours
+from .profiles import fixed_sizes
+from .split import Parts, split
+from .typed import NARROW, WIDER, typed
+
+STAYS = frozenset(("keys", "values", "past_keys", "past_values", "cross_keys", "cross_values"))
+"""Inputs and outputs that only travel from one call to the next; they stay on the GPU, in the plan's own type."""
+
+DTYPES = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16", TensorProto.BFLOAT16: "BF16"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanGraph:
+    """What a builder gets of a component."""
+
+    model: ModelProto  # without weights
+    slots: tuple[Slot, ...]
+    constants: ModelProto | None  # makes the derived slots; without weights
+    operators: str  # how operators of domain `spar` are computed, as the manifest says it
+    fixed: dict[str, int]  # axes that have one size
+    parameters: tuple[str, ...]  # of the checkpoint, behind the slots
+
+    @property
+    def data(self) -> bytes:
+        return self.model.SerializeToString(deterministic=True)
+
+    @property
+    def sha256(self) -> str:
+        """Of everything but weights: a plan with the same digest computes the same with the same weights."""
+        made = hashlib.sha256(self.data)
+        made.update(b"" if self.constants is None else self.constants.SerializeToString(deterministic=True))
+        return made.hexdigest()
+
+
+def plan_graph(component: Component, weights: Any, precision: str, *, plugins: bool, dynamic: bool) -> PlanGraph:
+    """The typed graph of one component for these weights.
+
+    precision  a key of typed.NARROW
+    plugins    whether the builder takes operators of domain `spar` as plugin layers
+    dynamic    leave the sizes of pictures free
+    """
+    model, _ = traced(component, weights, False)
+    fixed = fixed_sizes(component, dynamic)
+    parts = split(model, fixed)
+    exact = {name for name, tensor in component.inputs.items() if tensor.exact}
+    made = typed(model, parts, precision, STAYS, exact)
+    names = ours.operators(made)
+    how = ours.NONE if not names else ours.PLUGINS if plugins else ours.DECOMPOSED
+    made = ours.as_plugins(made) if plugins else ours.decomposed(made, NARROW[precision])
+    slots = tuple(_slot(tensor, parts) for tensor in made.graph.initializer if not tensor.HasField("raw_data"))
+    behind = {slot.source for slot in slots if not slot.derived}
+    if parts.constants is not None:
+        behind |= {value.name for value in parts.constants.graph.input}
+    said = f"{how}: {', '.join(names)}" if names else how
+    return PlanGraph(made, slots, parts.constants, said, fixed, tuple(sorted(behind)))
+
+
+def _slot(tensor: TensorProto, parts: Parts) -> Slot:
+    base = tensor.name.removesuffix(WIDER)
+    derived = base in parts.derived
+    source = base if derived else base.partition("|")[0]
+    return Slot(tensor.name, DTYPES[tensor.data_type], tuple(tensor.dims), source, derived)

@@ -1,0 +1,238 @@
+"""Brings the plans of a directory up to date, and builds again only what is not fresh."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spar_engine.backends.manifest import FILE, GraphFile
+from spar_engine.backends.plans.manifest import FORMAT, PlanEntry, PlanManifest, read_plans
+from spar_engine.backends.plans.slots import Filling
+from spar_engine.components import Component, components
+from spar_engine.errors import ArtefactError
+from spar_engine.weights import SafetensorsFile, write_safetensors
+
+from .. import publish
+from ..lock import locked
+from ..onnx import wanted
+from .settings import Settings, settings_in
+from .stale import changed, key_now, stale
+from .watch import PlanQuiet
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """What happened to one component."""
+
+    name: str
+    reasons: list[str]  # why it was built; empty: it was fresh
+    seconds: float
+    bytes: int  # of the plan
+    memory: int  # peak of the builder, bytes
+    layers: int
+    operators: str
+
+
+def export_plans(
+    weights: Any, out: str | Path, settings: Settings, *, only: Collection[str] | None = None,
+    progress: PlanQuiet | None = None, threads: int | None = None,
+) -> list[BuiltPlan]:  # fmt: skip
+    """Build what is not fresh.
+
+    weights  a checkpoint or random weights
+    out      directory of plans, made if need be
+    only     names of components; None: all that these weights can run
+    threads  of the builder; None: the processors of this machine
+    errors   ArtefactError when `out` cannot be written or holds something else; BackendError when the builder refuses;
+             InputError for an unknown component. A component is complete or not there, whatever happens
+    """
+    out, progress = Path(out), progress or PlanQuiet()
+    names = wanted(weights, only)
+    if not publish.left_over(out):
+        manifest = _known(out, weights, settings)
+        if not any(stale(out, name, manifest.components.get(name), weights, settings) for name in names):
+            return [_kept(name, progress) for name in names]
+    settings.flavour.module()  # before anything is traced or written
+    with locked(out, progress.waiting), publish.aside(out) as folder:
+        manifest, made = _known(out, weights, settings), []
+        for name in names:
+            entry = manifest.components.get(name)
+            reasons = stale(out, name, entry, weights, settings)
+            if not reasons:
+                made.append(_kept(name, progress))
+                continue
+            work = _Work(weights, out, folder, components(weights.config)[name], settings, progress, threads)
+            entry, timing, built = work.make(entry, reasons)
+            manifest = dataclasses.replace(manifest, timing=manifest.timing | timing)
+            manifest = publish.publish(out, folder, manifest, name, entry)
+            progress.done(name, built.seconds)
+            made.append(built)
+        return made
+
+
+def status(out: str | Path, weights: Any | None = None, settings: Settings | None = None) -> dict[str, list[str]]:
+    """Component -> reasons for which its plan is not fresh. Without `weights` only what the directory itself tells.
+
+    settings  what the plans should be; None: what they were built as
+    errors    ArtefactError when there is no manifest or it cannot be used
+    """
+    out = Path(out)
+    manifest = read_plans(out)
+    settings = settings or settings_in(manifest, out)
+    names = list(manifest.components) if weights is None else wanted(weights, None)
+    return {name: stale(out, name, manifest.components.get(name), weights, settings) for name in names}
+
+
+def _kept(name: str, progress: PlanQuiet) -> BuiltPlan:
+    progress.fresh(name)
+    return BuiltPlan(name, [], 0.0, 0, 0, 0, "")
+
+
+def _known(out: Path, weights: Any, settings: Settings) -> PlanManifest:
+    """The manifest in `out`; a new one where there is none, or where ours was damaged, or is of another flavour."""
+    path, new = out / FILE, PlanManifest(weights.config.name, settings.flavour.name, settings.precision)
+    if not path.exists():
+        return new
+    try:
+        found = read_plans(out)
+    except ArtefactError:
+        if FORMAT.split()[0].encode() in path.read_bytes():
+            return new
+        raise ArtefactError(f"{path}: belongs to something else; choose another directory") from None
+    same = (found.flavour, found.precision) == (new.flavour, new.precision)
+    return dataclasses.replace(found, model=new.model) if same else new
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Building one component; its files come to lie in `folder`."""
+
+    weights: Any
+    out: Path
+    folder: Path
+    component: Component
+    settings: Settings
+    progress: PlanQuiet
+    threads: int | None
+
+    def make(self, before: PlanEntry | None, reasons: list[str]) -> tuple[PlanEntry, dict[str, GraphFile], BuiltPlan]:
+        """What the manifest is to say of the component, new timing caches, and what happened."""
+        from .graphs import plan_graph
+
+        name, settings, start = self.component.name, self.settings, time.perf_counter()
+        self.progress.begin(name, reasons)
+        self.progress.phase("tracing")
+        graph = plan_graph(
+            self.component, self.weights, settings.precision, plugins=settings.flavour.plugins, dynamic=settings.dynamic
+        )
+        made = self._entry(graph, before)
+        if before is not None and self._only_code(before, made):  # other code that makes the same graph
+            entry = dataclasses.replace(before, key=made.key)
+            return entry, {}, BuiltPlan(name, reasons, time.perf_counter() - start, 0, 0, 0, entry.operators)
+        if graph.operators != "none":
+            self.progress.note(name, f"operators of domain spar are {graph.operators}")
+        plan, memory, found, timing = self._build(graph, made)
+        seconds = time.perf_counter() - start
+        constants = self._constants(graph)
+        made = dataclasses.replace(made, plan=plan, constants=constants, seconds=round(seconds, 3), memory=memory)
+        built = BuiltPlan(name, reasons, seconds, plan.size, memory, found["layers"], graph.operators)
+        return made, timing, built
+
+    def _entry(self, graph: Any, before: PlanEntry | None) -> PlanEntry:
+        settings, name = self.settings, self.component.name
+        profiles = settings.profiles(name, self.weights.config)
+        none = GraphFile("", 0, "")
+        entry = PlanEntry(none, None, graph.slots, settings.stripped, {}, settings.gpus, profiles, graph.fixed,
+                          graph.operators, graph.parameters, 0.0, 0)  # fmt: skip
+        key = key_now(name, self.weights, settings, entry) | {"graph": graph.sha256}
+        return dataclasses.replace(entry, key=dict(sorted(key.items())))
+
+    def _only_code(self, before: PlanEntry, made: PlanEntry) -> bool:
+        """Whether the old plan is the one that would be built, and still there."""
+        same = [topic for topic in made.key if before.key.get(topic) == made.key[topic]]
+        files = [file for file in (before.plan, before.constants) if file]
+        return set(made.key) - set(same) <= {"code"} and not any(changed(self.out, file) for file in files)
+
+    def _build(self, graph: Any, entry: PlanEntry) -> tuple[GraphFile, int, dict[str, Any], dict[str, GraphFile]]:
+        from .child import run
+
+        name, work = self.component.name, self.folder / "work"
+        work.mkdir()
+        (work / "graph.onnx").write_bytes(graph.data)
+        gpu = "-".join(self.settings.gpus)
+        timing = None if self.settings.flavour.ahead else self.folder / f"timing-{gpu}.cache"
+        if timing is not None:
+            self._last_timing(gpu, timing)
+        job = {
+            "component": name, "flavour": self.settings.flavour.name, "graph": str(work / "graph.onnx"),
+            "weights": self._places(graph, work), "gpu": list(self.settings.gpus),
+            "flags": ["STRIP_PLAN", "REFIT_IDENTICAL"] if self.settings.stripped else [],
+            "profiles": [self._shapes(profile) for profile in entry.profiles],
+            "plan": str(self.folder / f"{name}.plan"),
+            "timing": None if timing is None else str(timing), "threads": self.threads or os.cpu_count() or 1,
+        }  # fmt: skip
+        self.progress.phase("parsing")
+        ended = run(job, self.progress.steps)
+        shutil.rmtree(work)
+        timings = {} if timing is None else {gpu: described(timing)}
+        return described(self.folder / f"{name}.plan"), ended.memory, ended.found, timings
+
+    def _last_timing(self, gpu: str, place: Path) -> None:
+        """Start from the timings that were measured before, if they are still what the manifest says."""
+        record = _known(self.out, self.weights, self.settings).timing.get(gpu)
+        if record is not None and not changed(self.out, record):
+            shutil.copyfile(self.out / record.file, place)
+
+    def _places(self, graph: Any, work: Path) -> list[list[Any]]:
+        """Where the builder finds each weight: in the checkpoint as it is, or converted in a file of its own."""
+        constants = None if graph.constants is None else graph.constants.SerializeToString()
+        filling = Filling(graph.slots, self.weights, constants)
+        found = {slot.name: filling.place(slot) for slot in graph.slots}
+        rest = [slot for slot in graph.slots if found[slot.name] is None]
+        if rest:
+            self.progress.phase("writing weights")
+            path = work / "weights.safetensors"
+            write_safetensors(
+                path, [(slot.name, slot.dtype, slot.shape, lambda slot=slot: filling.array(slot)) for slot in rest]
+            )
+            infos = SafetensorsFile(path).tensors
+            found |= {slot.name: (path, infos[slot.name].begin) for slot in rest}
+        size = {"F32": 4, "F16": 2, "BF16": 2}
+        return [[slot.name, str(found[slot.name][0]), found[slot.name][1], _count(slot.shape) * size[slot.dtype]]
+                for slot in graph.slots]  # fmt: skip
+
+    def _shapes(self, profile: Any) -> dict[str, list[list[int]]]:
+        """Least, usual and largest shape of every input in a profile."""
+        spec = self.component
+        sizes = {axis: (size,) * 3 for axis, size in spec.sizes.items()}
+        sizes |= {axis: (usual,) * 3 for axis, (_, usual, _) in spec.ranges.items()} | profile.axes
+        spans = {name: [(axis,) * 3 if isinstance(axis, int) else sizes[axis] for axis in tensor.axes]
+                 for name, tensor in spec.inputs.items()}  # fmt: skip
+        return {name: [[span[which] for span in axes] for which in range(3)] for name, axes in spans.items()}
+
+    def _constants(self, graph: Any) -> GraphFile | None:
+        if graph.constants is None:
+            return None
+        path = self.folder / f"{self.component.name}.constants.onnx"
+        publish.write_file(path, graph.constants.SerializeToString(deterministic=True))
+        return described(path)
+
+
+def described(path: Path) -> GraphFile:
+    """A file as the manifest lists it."""
+    with path.open("rb") as file:
+        return GraphFile(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
