@@ -1,0 +1,97 @@
+"""Compiling Triton kernels ahead of time: what is compiled is what the runtime asks for; real cubins with Triton."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from spar_engine.config import preset  # noqa: E402
+from spar_engine.modules.fused.triton import TritonOps  # noqa: E402
+from spar_engine.ops.launches.launch import identity, kind_of  # noqa: E402
+from spar_export import triton_aot  # noqa: E402
+
+TRITON = importlib.util.find_spec("triton") is not None
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return triton_aot.launches_of(preset("spar-1b"), 90)
+
+
+def test_every_fused_op_of_a_step_is_asked_for(wanted):
+    kernels = {launch.kernel for launch in wanted.values()}
+    assert kernels == {
+        "relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "glumbconv_core",
+        "guide_and_step", "clamp_resize_uint8", "route_logits", "route_mix", "route_project",
+    }  # fmt: skip
+    assert all(name == identity(launch) for name, launch in wanted.items())
+    norms = [launch for launch in wanted.values() if launch.kernel == "gate_residual"]
+    assert {(launch.constants["GATED"], launch.constants["NORMED"]) for launch in norms} == {
+        (True, False), (False, True), (True, True)}  # fmt: skip
+
+
+def test_the_sizes_of_a_call_do_not_change_what_is_compiled(wanted):
+    """Other prompts, more steps, both branches: the kernels of 288 tokens serve them."""
+    recorder = triton_aot.Recorder()
+    ops = TritonOps(recorder, arch=90)
+    d = preset("spar-1b").dit
+    with torch.device("meta"):
+        query = torch.empty(2, 256, d.width, dtype=torch.bfloat16).unflatten(-1, (16, 72)).transpose(1, 2)
+        keys = torch.empty(2, 16, 576, 72, dtype=torch.bfloat16)
+        ops.cross_attention(query, keys, keys, torch.empty(2, dtype=torch.int32))
+        x, branch = torch.empty(2, 1024, d.width), torch.empty(2, 1024, d.width, dtype=torch.bfloat16)
+        rows = torch.empty(2, d.width)
+        ops.gate_residual_norm(x, branch, rows, rows, rows, 1e-6)
+        flat = torch.empty(1, 32 * 1024)
+        ops.guide_and_step(
+            torch.empty(2, 1, 32 * 1024, dtype=torch.bfloat16), rows[0], torch.empty(50, 4), flat, flat, 7
+        )
+    assert recorder.launches.keys() <= wanted.keys()
+
+
+def test_kinds_of_arguments():
+    assert [kind_of(value) for value in (None, 3, 0.5, torch.empty(0, dtype=torch.bfloat16), torch.empty(0).int())] == [
+        "none", "i32", "fp32", "*bf16", "*i32"]  # fmt: skip
+
+
+def test_without_triton_the_command_says_how_to_get_it(tmp_path):
+    program = (
+        "import sys; sys.modules['triton'] = None\n"
+        "from spar_export.triton_aot import main; sys.exit(main([sys.argv[1]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install --no-deps triton" in done.stderr
+
+
+@pytest.mark.skipif(not TRITON, reason="Triton is not installed; pip install --no-deps triton==3.8.0 (273 MiB)")
+def test_real_cubins(tmp_path):
+    """Two kernels, compiled for two architectures in a process of their own, load into a driver that checks them."""
+    program = """
+import sys
+from pathlib import Path
+from spar_engine.config import preset
+from spar_export import triton_aot
+every = triton_aot.launches_of
+kept = {"relu_linear_attention", "route_mix"}
+triton_aot.launches_of = lambda config, arch: {
+    name: launch for name, launch in every(config, arch).items() if launch.kernel in kept}
+triton_aot.build(Path(sys.argv[1]), [preset("spar-1b")], [80, 90], say=lambda line: None)
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path / "cache")
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    seen = {(entry["kernel"], arch) for entry in manifest["kernels"].values() for arch in entry["cubins"]}
+    assert seen == {(kernel, arch) for kernel in ("relu_linear_attention", "route_mix") for arch in ("80", "90")}
+    for entry in manifest["kernels"].values():
+        assert all(found["trailing"] >= 0 for found in entry["cubins"].values())
+        for found in entry["cubins"].values():
+            assert (tmp_path / found["file"]).read_bytes()[:4] == b"\x7fELF"
