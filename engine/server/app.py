@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from ..api import Engine
-from . import chat, faults, images, status
+from . import chat, faults, images, page, status
 from .guard import Guard
 from .service import Service
 from .settings import Settings
@@ -36,7 +36,7 @@ def build_app(engine: Engine, settings: Settings) -> FastAPI:
     app.state.service = held
     app.add_middleware(Guard, settings=settings)
     faults.install(app)
-    for part in (images, chat, status):
+    for part in (images, chat, status, page):
         app.include_router(part.routes)
     return app
 
@@ -44,7 +44,7 @@ def build_app(engine: Engine, settings: Settings) -> FastAPI:
 async def _make_ready(held: Service) -> None:
     try:
         if held.settings.warmup:
-            await asyncio.to_thread(held.engine.warmup)
+            await asyncio.to_thread(held.engine.warmup, preview=True)
     except Exception:
         log.exception("the warm-up failed; the server stays unready")
     else:

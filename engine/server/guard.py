@@ -11,10 +11,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from .faults import answer
+from .page import PAGE
 from .settings import LOOPBACK_NAMES, Settings, is_loopback
 
-OPEN = ("/health", "/ready")
-"""Paths that need no key."""
+OPEN = ("/health", "/ready", *PAGE)
+"""Paths that need no key; the page asks for one and sends it with what it requests."""
 
 
 class Guard:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
 
 from ..errors import InputError
-from ..results import Images
+from ..requests import whole
+from ..results import Images, Segmentation
 from .attend import attended
 from .pictures import encoded, uploaded
 from .service import Service, service
+from .streaming import streamed
 
 routes = APIRouter()
 Form = TypeVar("Form", bound=BaseModel)
@@ -33,8 +38,13 @@ class Sampled(Output):
     seed: int | None = None
     num_inference_steps: int = 20
     guidance_scale: float = 4.5
+    stream: bool = False
+    partial_images: int = 0  # previews that are streamed while a picture is drawn
 
     def sampling(self, held: Service) -> dict[str, Any]:
+        whole("partial_images", self.partial_images, 0, held.settings.max_steps)
+        if self.partial_images and not self.stream:
+            raise InputError("partial_images has no effect without stream=true; leave it out")
         held.limit("num_inference_steps", self.num_inference_steps, held.settings.max_steps)
         return {"seed": self.seed, "num_inference_steps": self.num_inference_steps,
                 "guidance_scale": self.guidance_scale}  # fmt: skip
@@ -51,11 +61,21 @@ class Prompted(Sampled):
     def options(self, held: Service) -> dict[str, Any]:
         """Options of `generate` and `edit`."""
         held.limit("n", self.n, held.settings.max_images)
-        small, large = (f"{side}x{side}" for side in held.sides)
-        if self.size not in ("auto", small, large):
-            raise InputError(f"size={self.size!r} is not drawn by this model; use auto, {small} or {large}")
-        return self.sampling(held) | {"num_images": self.n, "negative_prompt": self.negative_prompt,
-                                      "native": self.size == large != small}  # fmt: skip
+        if self.stream and self.n > 1:
+            raise InputError(f"n={self.n} pictures cannot be streamed; ask for one")
+        return self.sampling(held) | {"num_images": self.n, "negative_prompt": self.negative_prompt} | self.shape(held)
+
+    def shape(self, held: Service) -> dict[str, Any]:
+        """OpenAI writes WIDTHxHEIGHT."""
+        small, large = held.sides
+        if self.size in ("auto", f"{small}x{small}"):
+            return {}
+        sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", self.size)
+        if sides is None:
+            cell = held.engine.config.decoder.upscale
+            raise InputError(f"size={self.size!r} is not drawn by this model; use auto, {small}x{small}, or "
+                             f"WIDTHxHEIGHT in multiples of {cell} such as {large}x{large}")  # fmt: skip
+        return {"size": (int(sides[2]), int(sides[1]))}
 
 
 class Painted(Sampled):
@@ -68,18 +88,18 @@ class Again(Output):
     padded: bool = False
 
 
-@routes.post("/v1/images/generations")
-async def generations(request: Request, body: Prompted) -> dict[str, Any]:
+@routes.post("/v1/images/generations", response_model=None)
+async def generations(request: Request, body: Prompted) -> dict[str, Any] | Response:
     held = service(request, body.model)
-    options = body.options(held)
-    return await attended(request, _images(held.engine.agenerate(body.prompt, **options, **held.terms()), body))
+    draw = partial(held.engine.agenerate, body.prompt, **body.options(held), **held.terms())
+    return await _drawn(request, "image_generation", body, draw, _images)
 
 
-@routes.post("/v1/images/edits")
-async def edits(request: Request) -> dict[str, Any]:
+@routes.post("/v1/images/edits", response_model=None)
+async def edits(request: Request) -> dict[str, Any] | Response:
     form, image, held = await _form(request, Prompted)
-    options = form.options(held)
-    return await attended(request, _images(held.engine.aedit(image, form.prompt, **options, **held.terms()), form))
+    draw = partial(held.engine.aedit, image, form.prompt, **form.options(held), **held.terms())
+    return await _drawn(request, "image_edit", form, draw, _images)
 
 
 @routes.post("/v1/reconstruct")
@@ -89,18 +109,30 @@ async def reconstruct(request: Request) -> dict[str, Any]:
     return await attended(request, _images(work, form))
 
 
-@routes.post("/v1/segment")
-async def segment(request: Request) -> dict[str, Any]:
+@routes.post("/v1/segment", response_model=None)
+async def segment(request: Request) -> dict[str, Any] | Response:
     form, image, held = await _form(request, Painted)
-    options = form.sampling(held)
+    draw = partial(held.engine.asegment, image, form.instruction, **form.sampling(held), **held.terms())
+    return await _drawn(request, "image_segmentation", form, draw, _regions)
 
-    async def work() -> dict[str, Any]:
-        found = await held.engine.asegment(image, form.instruction, **options, **held.terms())
-        regions = [{"colour": list(region.colour), "area": region.area, "box": list(region.box)}
-                   for region in found.regions]  # fmt: skip
-        return _answer(await encoded([found.picture], form.output_format), form) | {"regions": regions}
 
-    return await attended(request, work())
+async def _drawn(request: Request, kind: str, body: Sampled, draw: Any, finish: Any) -> dict[str, Any] | Response:
+    """The answer, whole or as events."""
+    if not body.stream:
+        return await attended(request, finish(draw(), body))
+
+    async def work(on_step: Any) -> dict[str, Any]:
+        found = await finish(draw(on_step=on_step), body)
+        return found | found.pop("data")[0]
+
+    return await streamed(request, kind, body.partial_images, work)
+
+
+async def _regions(drawn: Any, output: Output) -> dict[str, Any]:
+    found: Segmentation = await drawn
+    regions = [{"colour": list(region.colour), "area": region.area, "box": list(region.box)}
+               for region in found.regions]  # fmt: skip
+    return _answer(await encoded([found.picture], output.output_format), output) | {"regions": regions}
 
 
 async def _images(drawn: Any, output: Output) -> dict[str, Any]:

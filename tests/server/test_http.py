@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import socket
 import threading
 import time
@@ -69,6 +70,16 @@ def test_refusals(client, path, how, status, message):
     answer = client.post(path, **how)
     assert answer.status_code == status, answer.text
     assert message in answer.json()["error"]["message"]
+
+
+def test_a_segmentation_is_streamed(client, server, png, pixels):
+    form = {"stream": "true", "partial_images": "1", "num_inference_steps": "2"}
+    answer = client.post("/v1/segment", files={"image": png}, data=form)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [event["type"] for event in events] == ["image_segmentation.partial_image", "image_segmentation.completed"]
+    found = server[1].segment(pixels, num_inference_steps=2)
+    assert [region["area"] for region in events[-1]["regions"]] == [region.area for region in found.regions]
 
 
 def test_a_picture_over_the_limit_is_refused(client):

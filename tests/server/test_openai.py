@@ -83,7 +83,7 @@ def test_a_later_picture_stays_in_its_message(client, engine, png, pixels):
     (lambda c, p: c.images.generate(prompt=""), "prompt is empty"),
     (lambda c, p: c.images.generate(prompt="x", n=3), "n=3 is over this server's limit of 2"),
     (lambda c, p: c.images.generate(prompt="x", n=0), "num_images=0"),
-    (lambda c, p: c.images.generate(prompt="x", size="1024x1024"), "size='1024x1024'"),
+    (lambda c, p: c.images.generate(prompt="x", size="1024x1024"), "size=1024 is not a whole number from 64 to 256"),
     (lambda c, p: c.images.generate(prompt="x", response_format="url"), "response_format"),
     (lambda c, p: c.images.generate(prompt="x", quality="hd"), "quality"),
     (lambda c, p: c.images.generate(prompt="x", extra_body={"num_inference_steps": 1001}), "num_inference_steps=1001"),
@@ -122,3 +122,37 @@ def test_another_model_and_a_wrong_key(client, server):
         pytest.raises(openai.AuthenticationError),
     ):
         other.models.list()
+
+
+def test_pictures_are_streamed_with_previews(client, engine):
+    options = {"seed": 7, "num_inference_steps": 4}
+    events = list(client.images.generate(prompt="a red boat", stream=True, partial_images=2, extra_body=options))
+    assert [event.type for event in events] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
+    assert [(event.partial_image_index, event.step, event.steps) for event in events[:2]] == [(0, 2, 4), (1, 4, 4)]
+    assert [decoded(event).shape for event in events] == [(32, 32, 3)] * 2 + [(112, 112, 3)]
+    wanted = engine.generate("a red boat", **options).pictures[0].pixels
+    assert np.array_equal(decoded(events[-1]), wanted)
+    assert events[-1].seed == 7
+
+
+def test_edits_and_segmentations_are_streamed_too(client, engine, png, pixels):
+    given = {"prompt": "make it blue", "image": ("a.png", png), "extra_body": {"seed": 3, **FAST}}
+    events = list(client.images.edit(stream=True, partial_images=1, **given))
+    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    wanted = engine.edit(pixels, "make it blue", seed=3, **FAST).pictures[0].pixels
+    assert np.array_equal(decoded(events[-1]), wanted)
+
+
+def test_what_cannot_be_streamed_is_refused(client):
+    for given, message in (
+        ({"n": 2, "stream": True}, "n=2 pictures cannot be streamed"),
+        ({"partial_images": 1}, "partial_images has no effect without stream"),
+        ({"stream": True, "partial_images": 5000}, "partial_images=5000"),
+        ({"prompt": "<IMG_CONTEXT>", "stream": True}, "special token"),
+        ({"size": "100x128", "stream": True}, "use 96 or 128"),
+        ({"size": "wide"}, "WIDTHxHEIGHT in multiples of 32"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            client.images.generate(**({"prompt": "x", "extra_body": FAST} | given))
+    wide = client.images.generate(prompt="x", size="160x96", extra_body=FAST)
+    assert decoded(wide.data[0]).shape == (96, 160, 3)
