@@ -152,9 +152,11 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from .convert import convert
+    from .progress import counted
 
     need("torch")
-    made = convert(arguments.source, arguments.out, config=arguments.config)
+    with counted("tensors") as progress:
+        made = convert(arguments.source, arguments.out, config=arguments.config, progress=progress)
     if arguments.json:
         print_json({**dataclasses.asdict(made), "directory": str(made.directory)})
     else:

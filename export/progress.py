@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from spar_engine.weights.checkpoint import COMPONENTS
 
 
@@ -29,6 +39,16 @@ class Quiet:
 
     def done(self, name: str, seconds: float) -> None:
         """The component is complete and listed."""
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of whole things, on standard error: call what it gives with (done, in all). Nothing without a terminal."""
+    console = Console(stderr=True)
+    with Progress(TextColumn(what), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
+                  disable=not console.is_terminal, transient=True) as bars:  # fmt: skip
+        task = bars.add_task("", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 class Bars(Quiet):
