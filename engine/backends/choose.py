@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import BackendError, MissingDependency
 from . import gpu
+from .plans.library import PACKAGES
 
 # Best first, as "auto" takes them; and what each needs to be importable, and how to get it.
 NEEDS = {
@@ -14,6 +15,7 @@ NEEDS = {
     "native": ("spar_engine._native", "reinstall spar-engine where a C++ compiler is"),
     "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
     "torch": ("torch", "pip install 'spar-engine[export]'"),
+    "tensorrt": ("tensorrt_rtx or tensorrt", "pip install 'spar-engine[tensorrt]'; it takes plans=DIRECTORY as well"),
 }
 NAMES = tuple(NEEDS)
 
@@ -22,6 +24,8 @@ def installed(name: str) -> bool:
     """Whether what a backend needs is there; nothing heavy is imported to find out."""
     if name == "cuda" and not (gpu.present() and gpu.torch_for_gpu()):
         return False
+    if name == "tensorrt":
+        return any(importlib.util.find_spec(package) for package in PACKAGES.values())
     return importlib.util.find_spec(NEEDS[name][0]) is not None
 
 
@@ -29,7 +33,7 @@ def resolve(name: str) -> tuple[str, str]:
     """The backend to use for `name`, and the reason in a few words."""
     if name == "auto":
         for candidate in NAMES:
-            if installed(candidate):
+            if candidate != "tensorrt" and installed(candidate):  # it needs plans, which must be named
                 return candidate, "auto: the first that is installed"
         raise MissingDependency("no backend is installed; " + ", or ".join(remedy for _, remedy in NEEDS.values()))
     if name not in NAMES:
@@ -51,6 +55,8 @@ def open_backend(name: str, weights: Any, **options: Any) -> Any:
         from .cuda import CudaBackend as Chosen
     elif name == "onnxruntime":
         from .onnxruntime import OnnxRuntimeBackend as Chosen
+    elif name == "tensorrt":
+        from .tensorrt import TensorRTBackend as Chosen
     else:
         from .torch import TorchBackend as Chosen
     return Chosen(weights, **options)

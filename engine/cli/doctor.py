@@ -38,9 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     options = {} if arguments.threads is None else {"threads": arguments.threads}
     if arguments.precision != "auto":
         options["precision"] = arguments.precision
+    if arguments.plans is not None:
+        options["plans"] = arguments.plans
 
     def weights(position: str | None) -> Any:
-        return open_weights(arguments.checkpoint, random_weights=arguments.random_weights, dit_position=position)
+        return open_weights(arguments.checkpoint, random_weights=arguments.random_weights, dit_position=position,
+                            lora=arguments.lora)  # fmt: skip
 
     def backend(of: Any) -> Any:
         return open_backend(name, of, **options)

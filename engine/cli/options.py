@@ -20,9 +20,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_backend(group: Any) -> None:
-    group.add_argument("-b", "--backend", default="auto", help="native, onnxruntime, torch or auto (default)")
+    group.add_argument("-b", "--backend", default="auto", help="native, onnxruntime, torch, cuda, tensorrt or auto "
+                       "(default)")  # fmt: skip
     group.add_argument("-p", "--precision", default="auto", help="fp32, bf16 ...: what the backend offers")
     group.add_argument("--threads", type=int, help="threads of the backend (default: its own choice)")
+    group.add_argument("--plans", metavar="DIR", help="plans made by `spar-export tensorrt`, for backend tensorrt")
+    group.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]",
+                       help="merge a LoRA file (diffusers or peft naming) into the weights; repeatable")  # fmt: skip
     group.add_argument("--dit-position", choices=("sincos", "none"), help="position table of the DiT "
                        "(default: the checkpoint's setting, else sincos)")  # fmt: skip
 
@@ -48,10 +52,12 @@ def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def open_engine(arguments: argparse.Namespace, **more: Any) -> Any:
     """The engine that `add_model` describes; `more` goes to `load` as it is."""
+    if arguments.plans is not None:
+        more["plans"] = arguments.plans
     engine = load(
         arguments.model, backend=arguments.backend, precision=arguments.precision, threads=arguments.threads,
         random_weights=arguments.random_weights, seed=arguments.weights_seed, dit_position=arguments.dit_position,
-        **more,
+        lora=arguments.lora, **more,
     )  # fmt: skip
     if engine.about["random"]:
         print(f"{engine.config.name}: random weights, which show the path and its speed, not pictures", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,18 @@ def find_checkpoint(source: str | Path) -> Path | None:
 
 
 def open_weights(
-    source: str | Path, *, random_weights: bool = False, seed: int = 0, dit_position: str | None = None
-) -> Any:
-    """The parameters of `source`: a checkpoint directory, a bundled model, or with `random_weights` a preset."""
+    source: str | Path, *, random_weights: bool = False, seed: int = 0, dit_position: str | None = None,
+    lora: Sequence[str | tuple[str | Path, float]] = (),
+) -> Any:  # fmt: skip
+    """The parameters of `source`: a checkpoint directory, a bundled model, or with `random_weights` a preset.
+
+    lora  see `load`"""
+    from ..weights.lora import with_loras
+
+    return with_loras(_open(source, random_weights, seed, dit_position), lora)
+
+
+def _open(source: str | Path, random_weights: bool, seed: int, dit_position: str | None) -> Any:
     from ..weights import Checkpoint, RandomWeights
 
     if random_weights or (source == DEFAULT and find_checkpoint(source) is None):
@@ -87,6 +97,7 @@ def load(
     random_weights: bool = False,
     seed: int = 0,
     dit_position: str | None = None,
+    lora: Sequence[str | tuple[str | Path, float]] = (),
     max_running: int = 8,
     max_waiting: int = 64,
     max_batch: int = 4,
@@ -104,6 +115,7 @@ def load(
     threads         threads of the backend; None leaves it the machine
     random_weights  build the preset `source` with random weights made from `seed`: for measuring, not for pictures
     dit_position    position table of the DiT: "sincos", "none", or None for the checkpoint's setting (spec 11.1)
+    lora            LoRA files in diffusers or peft naming, each `FILE`, `FILE:SCALE` or a pair; merged in this order
     max_running     requests that take turns at once
     max_waiting     requests in line for a start; beyond them one is refused with Busy
     max_batch       requests whose sampler steps may be one run, where the backend can do that exactly (native), 1 .. 8
@@ -123,7 +135,7 @@ def load(
     if cache_bytes is None:
         cache_bytes = DEFAULT_BYTES if memory_budget is None else min(DEFAULT_BYTES, memory_budget // 8)
     cache_bytes = whole("cache_bytes", cache_bytes, 0, 1 << 50)
-    weights = open_weights(source, random_weights=random_weights, seed=seed, dit_position=dit_position)
+    weights = open_weights(source, random_weights=random_weights, seed=seed, dit_position=dit_position, lora=lora)
     if threads is not None:
         options["threads"] = whole("threads", threads, 1, 1024)
     if precision != "auto":

@@ -26,6 +26,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--buckets", metavar="288,352", help="largest prompt, in tokens, of each optimization profile")
     command.add_argument("--dynamic", action="store_true", help="also pictures of other sizes than the usual one")
     command.add_argument("--strip", action="store_true", help="plans without weights, put in when they are loaded")
+    command.add_argument("--taps", action="store_true", help="also plans that show their inner tensors, for "
+                         "`spar doctor`")  # fmt: skip
     command.add_argument("--threads", type=int, metavar="N", help="of the builder (default: the processors)")
     command.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]",
                          help="merge a LoRA file into the weights; repeatable")  # fmt: skip
@@ -59,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         weights.config.language.max_positions,
     )  # fmt: skip
     only = None if arguments.components is None else [name.strip() for name in arguments.components.split(",")]
+    options = {"only": only, "threads": arguments.threads, "taps": arguments.taps}
     if arguments.quiet:
-        built = export_plans(weights, arguments.out, settings, only=only, progress=PlanQuiet(),
-                             threads=arguments.threads)  # fmt: skip
+        built = export_plans(weights, arguments.out, settings, progress=PlanQuiet(), **options)
     else:
         with PlanBars() as bars:
-            built = export_plans(weights, arguments.out, settings, only=only, progress=bars, threads=arguments.threads)
+            built = export_plans(weights, arguments.out, settings, progress=bars, **options)
     report = {
         "directory": arguments.out, "flavour": settings.flavour.name, "precision": settings.precision,
         "gpu": list(settings.gpus), "components": {item.name: dataclasses.asdict(item) for item in built},

@@ -45,14 +45,17 @@ class PlanGraph:
         return made.hexdigest()
 
 
-def plan_graph(component: Component, weights: Any, precision: str, *, plugins: bool, dynamic: bool) -> PlanGraph:
+def plan_graph(
+    component: Component, weights: Any, precision: str, *, plugins: bool, dynamic: bool, taps: bool = False
+) -> PlanGraph:
     """The typed graph of one component for these weights.
 
     precision  a key of typed.NARROW
     plugins    whether the builder takes operators of domain `spar` as plugin layers
     dynamic    leave the sizes of pictures free
+    taps       inner tensors are outputs too
     """
-    model, _ = traced(component, weights, False)
+    model = traced(component, weights, taps)[int(taps)]
     fixed = fixed_sizes(component, dynamic)
     parts = split(model, fixed)
     exact = {name for name, tensor in component.inputs.items() if tensor.exact}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spar_engine.backends.manifest import FILE, GraphFile
-from spar_engine.backends.plans.manifest import FORMAT, PlanEntry, PlanManifest, read_plans
+from spar_engine.backends.plans.manifest import FORMAT, TAPS, PlanEntry, PlanManifest, component_of, read_plans
 from spar_engine.backends.plans.slots import Filling
 from spar_engine.components import Component, components
 from spar_engine.errors import ArtefactError
@@ -42,7 +42,7 @@ class BuiltPlan:
 
 def export_plans(
     weights: Any, out: str | Path, settings: Settings, *, only: Collection[str] | None = None,
-    progress: PlanQuiet | None = None, threads: int | None = None,
+    progress: PlanQuiet | None = None, threads: int | None = None, taps: bool = False,
 ) -> list[BuiltPlan]:  # fmt: skip
     """Build what is not fresh.
 
@@ -50,11 +50,12 @@ def export_plans(
     out      directory of plans, made if need be
     only     names of components; None: all that these weights can run
     threads  of the builder; None: the processors of this machine
+    taps     also a second plan of each, whose inner tensors are outputs too, for `spar doctor`
     errors   ArtefactError when `out` cannot be written or holds something else; BackendError when the builder refuses;
              InputError for an unknown component. A component is complete or not there, whatever happens
     """
     out, progress = Path(out), progress or PlanQuiet()
-    names = wanted(weights, only)
+    names = [name + kind for name in wanted(weights, only) for kind in (("", TAPS) if taps else ("",))]
     if not publish.left_over(out):
         manifest = _known(out, weights, settings)
         if not any(stale(out, name, manifest.components.get(name), weights, settings) for name in names):
@@ -68,7 +69,8 @@ def export_plans(
             if not reasons:
                 made.append(_kept(name, progress))
                 continue
-            work = _Work(weights, out, folder, components(weights.config)[name], settings, progress, threads)
+            spec = components(weights.config)[component_of(name)]
+            work = _Work(weights, out, folder, name, spec, settings, progress, threads)
             entry, timing, built = work.make(entry, reasons)
             manifest = dataclasses.replace(manifest, timing=manifest.timing | timing)
             manifest = publish.publish(out, folder, manifest, name, entry)
@@ -86,7 +88,9 @@ def status(out: str | Path, weights: Any | None = None, settings: Settings | Non
     out = Path(out)
     manifest = read_plans(out)
     settings = settings or settings_in(manifest, out)
-    names = list(manifest.components) if weights is None else wanted(weights, None)
+    names = list(manifest.components)
+    if weights is not None:
+        names = wanted(weights, None) + [name for name in names if name.endswith(TAPS)]
     return {name: stale(out, name, manifest.components.get(name), weights, settings) for name in names}
 
 
@@ -117,6 +121,7 @@ class _Work:
     weights: Any
     out: Path
     folder: Path
+    name: str
     component: Component
     settings: Settings
     progress: PlanQuiet
@@ -126,12 +131,13 @@ class _Work:
         """What the manifest is to say of the component, new timing caches, and what happened."""
         from .graphs import plan_graph
 
-        name, settings, start = self.component.name, self.settings, time.perf_counter()
+        name, settings, start = self.name, self.settings, time.perf_counter()
         self.progress.begin(name, reasons)
         self.progress.phase("tracing")
         graph = plan_graph(
-            self.component, self.weights, settings.precision, plugins=settings.flavour.plugins, dynamic=settings.dynamic
-        )
+            self.component, self.weights, settings.precision, plugins=settings.flavour.plugins,
+            dynamic=settings.dynamic, taps=name.endswith(TAPS),
+        )  # fmt: skip
         made = self._entry(graph, before)
         if before is not None and self._only_code(before, made):  # other code that makes the same graph
             entry = dataclasses.replace(before, key=made.key)
@@ -146,8 +152,8 @@ class _Work:
         return made, timing, built
 
     def _entry(self, graph: Any, before: PlanEntry | None) -> PlanEntry:
-        settings, name = self.settings, self.component.name
-        profiles = settings.profiles(name, self.weights.config)
+        settings, name = self.settings, self.name
+        profiles = settings.profiles(self.component.name, self.weights.config)
         none = GraphFile("", 0, "")
         entry = PlanEntry(none, None, graph.slots, settings.stripped, {}, settings.gpus, profiles, graph.fixed,
                           graph.operators, graph.parameters, 0.0, 0)  # fmt: skip
@@ -163,7 +169,7 @@ class _Work:
     def _build(self, graph: Any, entry: PlanEntry) -> tuple[GraphFile, int, dict[str, Any], dict[str, GraphFile]]:
         from .child import run
 
-        name, work = self.component.name, self.folder / "work"
+        name, work = self.name, self.folder / "work"
         work.mkdir()
         (work / "graph.onnx").write_bytes(graph.data)
         gpu = "-".join(self.settings.gpus)
@@ -220,7 +226,7 @@ class _Work:
     def _constants(self, graph: Any) -> GraphFile | None:
         if graph.constants is None:
             return None
-        path = self.folder / f"{self.component.name}.constants.onnx"
+        path = self.folder / f"{self.name}.constants.onnx"
         publish.write_file(path, graph.constants.SerializeToString(deterministic=True))
         return described(path)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from spar_engine.backends.manifest import GraphFile
 from spar_engine.backends.plans import identity
-from spar_engine.backends.plans.manifest import PlanEntry, Profile
+from spar_engine.backends.plans.manifest import PlanEntry, Profile, component_of
 from spar_engine.errors import MissingDependency
 from spar_engine.weights.digest import file_digest
 
@@ -18,6 +18,7 @@ from .settings import Settings
 
 def key_now(name: str, weights: Any, settings: Settings, entry: PlanEntry) -> dict[str, str]:
     """The key of component `name` as it would be built now; the graph is taken to follow from the code."""
+    name = component_of(name)
     return {
         "configuration": identity.configuration(name, weights.config),
         "code": identity.code(),

@@ -12,6 +12,8 @@ from ..manifest import FILE, GraphFile, from_json, is_plain_name
 from .slots import Slot
 
 FORMAT = "spar-plans 1"
+TAPS = ".taps"
+"""Behind the name of a component: a further plan of it, whose inner tensors are outputs too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class PlanManifest:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, sort_keys=True) + "\n"
 
 
+def component_of(name: str) -> str:
+    """The component that a plan is of, with taps or without."""
+    return name.removesuffix(TAPS)
+
+
 def is_plans(directory: Path) -> bool:
     """Whether a directory's manifest is one of plans."""
     try:
@@ -86,11 +93,14 @@ def read_plans(directory: Path) -> PlanManifest:
 
 def rebuild(directory: object, component: str | None = None, source: object = "CHECKPOINT") -> str:
     """The command that makes plans."""
-    return f"spar-export tensorrt {source} {directory}" + (f" --components {component}" if component else "")
+    if component is None:
+        return f"spar-export tensorrt {source} {directory}"
+    taps = " --taps" if component.endswith(TAPS) else ""
+    return f"spar-export tensorrt {source} {directory} --components {component_of(component)}{taps}"
 
 
-def remedy(directory: Path, component: str | None = None) -> str:
-    return f"rebuild with: {rebuild(directory, component)}"
+def remedy(directory: Path) -> str:
+    return f"rebuild with: {rebuild(directory)}"
 
 
 def _check(manifest: PlanManifest) -> None:

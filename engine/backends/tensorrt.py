@@ -1,0 +1,200 @@
+"""The TensorRT backend: plans of either flavour, made by `spar-export tensorrt`. It has not run on a GPU yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..components import Component, components
+from ..errors import BackendError, InputError
+from .plans.device import Device
+from .plans.lane import Lane
+from .plans.library import engine_of, library, refit, stored_types
+from .plans.manifest import TAPS, PlanEntry, read_plans
+from .plans.reader import Plans
+from .plans.slots import Filling
+
+STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
+"""Outputs that only travel from one call to the next; they stay on the GPU."""
+
+
+class Part:
+    """One component: its engine, shared by all threads, and what the manifest says of it."""
+
+    def __init__(self, name: str, engine: Any, entry: PlanEntry, trt: Any):
+        self.name, self.engine, self.entry, self._trt = name, engine, entry, trt
+        types = stored_types(trt)
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self.kinds = {tensor: types[engine.get_tensor_dtype(tensor)] for tensor in names}
+        self.scratch = engine.device_memory_size_v2
+
+    def context(self) -> Any:
+        """A context without scratch of its own."""
+        return self.engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+
+    def profile_of(self, shapes: dict[str, tuple[int, ...]]) -> int:
+        """Index of the first profile that takes these shapes; profiles go from tight to wide.
+
+        errors  InputError, naming what the plan was built for
+        """
+        for index in range(self.engine.num_optimization_profiles):
+            limits = {name: self.engine.get_tensor_profile_shape(name, index) for name in shapes}
+            if all(all(low <= size <= high for low, size, high in zip(least, shapes[name], most, strict=True))
+                   for name, (least, _, most) in limits.items()):  # fmt: skip
+                return index
+        built = "; ".join(
+            f"{profile.name}: " + ", ".join(f"{axis} {low}..{high}" for axis, (low, _, high) in profile.axes.items())
+            for profile in self.entry.profiles
+        )
+        raise InputError(f"{self.name}: no profile of the plan takes {shapes}; it was built for {built}; "
+                         "build one with --buckets or --dynamic")  # fmt: skip
+
+
+class TensorRTBackend:
+    """Components as TensorRT engines.
+
+    weights    a checkpoint or random weights
+    plans      directory made by `spar-export tensorrt`
+    precision  None, or that of the plans, to be sure of it
+    device     number of the GPU
+    lanes      runs that may be on the GPU at once; each has a scratch arena
+    errors     MissingDependency without a driver or without the library of the plans; ArtefactError for plans that do
+               not fit; BackendError else
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, weights: Any, *, plans: str | Path | None = None, precision: str | None = None, device: int = 0,
+                 lanes: int = 1):  # fmt: skip
+        if plans is None:
+            raise BackendError("tensorrt: give plans=DIRECTORY, made by: spar-export tensorrt CHECKPOINT DIRECTORY")
+        if isinstance(lanes, bool) or not isinstance(lanes, int) or not 1 <= lanes <= 16:
+            raise BackendError(f"tensorrt: lanes={lanes!r} must be a whole number from 1 to 16")
+        manifest = read_plans(Path(plans))
+        if precision not in (None, manifest.precision):
+            raise BackendError(f"tensorrt: precision={precision!r}, but the plans in {plans} are {manifest.precision}; "
+                               f"leave it out, or build others with --precision {precision}")  # fmt: skip
+        self._trt = library(manifest.flavour)
+        self._device = Device(device)
+        self._logger = self._trt.Logger(self._trt.Logger.ERROR)
+        self._runtime = self._trt.Runtime(self._logger)
+        version = f"{self._trt.__name__} {self._trt.__version__}"
+        self._plans = Plans(plans, weights, version, self._device.capability)
+        self.weights, self.precision, self._width = weights, manifest.precision, lanes
+        self._specs = components(weights.config)
+        self._parts: dict[str, Part] = {}
+        self._lanes: list[Lane] = []  # free ones
+        self._made = 0  # lanes in all
+        self._arena = 0  # scratch that every lane has
+        self._free = threading.Condition(threading.RLock())
+        self._closed = False
+
+    def load(self, component: str, taps: bool = False) -> Part:
+        """The engine of one component, from a verified plan; its weights are put in where the plan waits for them."""
+        with self._free:
+            if self._closed:
+                raise BackendError("tensorrt: this backend was closed; make a new one")
+            if component not in self._specs:
+                raise BackendError(f"tensorrt: component {component!r} is unknown; there are {list(self._specs)}")
+            name = component + TAPS if taps else component
+            if name not in self._parts:
+                self._device.enter()
+                entry = self._plans.entry(name)
+                engine = engine_of(self._trt, self._runtime, name, self._plans.plan(name, entry.plan))
+                if entry.stripped:
+                    self._fill(name, engine, entry, self.weights)
+                self._add(Part(name, engine, entry, self._trt), self._specs[component])
+            return self._parts[name]
+
+    def refit(self, weights: Any) -> None:
+        """Give loaded components other weights of the same shapes, between two runs.
+
+        weights  a checkpoint, or `with_loras` of one
+        errors   BackendError for plans that hold their weights: they were built without --strip
+        """
+        with self._all_lanes():
+            for name, part in self._parts.items():
+                if not part.entry.stripped:
+                    raise BackendError(f"tensorrt: the plan of {name} holds its weights; build it with --strip")
+            for name, part in self._parts.items():
+                self._fill(name, part.engine, part.entry, weights)
+            self.weights = self._plans.weights = weights
+
+    def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:
+        """Outputs of one component by name, float32; with `taps` also its inner tensors, from a plan built with --taps.
+
+        Safe from any thread: each run has a lane to itself."""
+        part, spec = self.load(component, taps), self._specs[component]
+        spec.check(inputs)
+        for axis, size in part.entry.fixed.items():
+            for name, tensor in spec.inputs.items():
+                if axis in tensor.axes and inputs[name].shape[tensor.axes.index(axis)] != size:
+                    raise InputError(f"{component}: `{name}` has {axis}={inputs[name].shape[tensor.axes.index(axis)]}, "
+                                     f"the plan was built for {size}; build it with --dynamic")  # fmt: skip
+        with self._lane() as lane:
+            return lane.run(part, inputs, STAYS)
+
+    def unload(self, component: str) -> None:
+        """Free one component; its next run loads it again. Waits for runs that have begun."""
+        with self._all_lanes():
+            for name in (component, component + TAPS):
+                for lane in self._lanes:
+                    lane.drop(name)
+                self._parts.pop(name, None)
+
+    def close(self) -> None:
+        """Free everything; a later run is refused."""
+        with self._all_lanes():
+            while self._lanes:
+                self._lanes.pop().close()
+            self._made, self._closed = 0, True
+            self._parts.clear()
+
+    def _fill(self, component: str, engine: Any, entry: PlanEntry, weights: Any) -> None:
+        constants = None if entry.constants is None else self._plans.plan(component, entry.constants)
+        filling = Filling(entry.slots, weights, constants)
+        refit(self._trt, engine, self._logger, component, entry, filling)
+
+    def _add(self, part: Part, spec: Component) -> None:
+        """Take a component in; all lanes get an arena that is large enough for it."""
+        wanted = {*spec.inputs, *spec.outputs}
+        if missing := sorted(wanted - part.kinds.keys()):
+            raise BackendError(f"tensorrt: the plan of {part.name} lacks {missing}; build it again")
+        with self._all_lanes():
+            if part.scratch > self._arena:
+                while self._lanes:
+                    self._lanes.pop().close()
+                self._made, self._arena = 0, part.scratch
+            self._parts[part.name] = part
+
+    @contextmanager
+    def _lane(self) -> Iterator[Lane]:
+        """A lane for one run; waits where all are taken."""
+        with self._free:
+            while not self._lanes and self._made >= self._width:
+                self._free.wait()
+            if self._closed:
+                raise BackendError("tensorrt: this backend was closed; make a new one")
+            if self._lanes:
+                lane = self._lanes.pop()
+            else:
+                lane = Lane(self._device, self._arena)
+                self._made += 1
+        try:
+            yield lane
+        finally:
+            with self._free:
+                self._lanes.append(lane)
+                self._free.notify()
+
+    @contextmanager
+    def _all_lanes(self) -> Iterator[None]:
+        """Nothing runs in the body."""
+        with self._free:
+            while len(self._lanes) < self._made:
+                self._free.wait()
+            self._device.enter()
+            yield
