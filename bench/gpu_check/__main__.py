@@ -1,0 +1,80 @@
+"""python -m spar_bench.gpu_check --json OUT: all stages, one result file, a table; exit code 1 where one fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from ..harness import record
+from . import speed
+from .stages import Stage, line, run_stages
+
+BUDGET = 470.0  # seconds of all stages together: below eight minutes with what starts and ends them
+
+
+def stages(python: str = sys.executable) -> list[Stage]:
+    """All stages, what must be known first before what is only nice to know."""
+
+    def module(name: str, *arguments: str) -> tuple[str, ...]:
+        return (python, "-m", f"spar_bench.gpu_check.{name}", *arguments)
+
+    torch, gpu = "module:torch", "nvidia-smi"
+    sanitizer = ("compute-sanitizer", "--error-exitcode", "9", "--target-processes", "all", "--tool")
+    return [
+        Stage("machine", module("machine"), 45),
+        Stage("build", module("build"), 100, (torch, gpu)),
+        Stage("kernels", module("ops"), 60, (torch, gpu)),
+        Stage("parity", module("parity", "--large"), 90, (torch, gpu)),
+        Stage("speed-picture", module("speed", "picture"), 80, (torch, gpu)),
+        Stage("speed-kernels", module("speed", "kernels"), 45, (torch, gpu)),
+        *(Stage(f"peer-{name}", module("speed", name), 40, (torch, gpu)) for name in speed.PEERS[:2]),
+        Stage("speed-parts", module("speed", "components"), 40, (torch, gpu)),
+        Stage("memcheck", (*sanitizer, "memcheck", *module("ops", "--few")), 45, (torch, gpu, "compute-sanitizer")),
+        Stage("racecheck", (*sanitizer, "racecheck", *module("ops", "--few")), 45, (torch, gpu, "compute-sanitizer")),
+        Stage(f"peer-{speed.PEERS[2]}", module("speed", speed.PEERS[2]), 150, (torch, gpu)),
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m spar_bench.gpu_check", description=__doc__)
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="result file")
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of all stages together (%(default)s)")
+    arguments = parser.parse_args(argv)
+    every = stages()
+    known = [stage.name for stage in every]
+    if unknown := set(arguments.only or ()) - set(known):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is unknown; there are {', '.join(known)}")
+    chosen = [stage for stage in every if arguments.only is None or stage.name in arguments.only]
+    result = record.new_file("gpu-check", f"python -m spar_bench.gpu_check --json {arguments.json}", None)
+    with tempfile.TemporaryDirectory() as folder:
+        result["stages"] = run_stages(chosen, arguments.budget, Path(folder))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(table(result["stages"]))
+    return int(any(stage["status"] in ("failed", "timed out") for stage in result["stages"]))
+
+
+def table(done: list[dict]) -> str:
+    """Stages, then every time beside the first of its group, then what is wrong."""
+    lines = ["", *(line(stage) for stage in done), ""]
+    rows = [row for stage in done for row in stage["rows"]]
+    best = {}
+    for row in rows:
+        if "ms" in row:
+            best.setdefault(row["name"].split()[0], row["ms"])
+            ratio = row["ms"] / best[row["name"].split()[0]]
+            more = f"  {100 * row['of_floor']:.0f} % of the floor" if row.get("of_floor") else ""
+            lines.append(f"  {row['name']:<44} {row['ms']:10.4f} ms  {ratio:6.2f} x{more}")
+    lines += [
+        f"  wrong: {row['name']}: {row.get('error', 'outside its bound')}" for row in rows if row.get("ok") is False
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
