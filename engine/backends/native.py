@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..errors import ArtefactError, BackendError, MissingDependency
 from ..ops.threads import thread_count
 from . import native_memory, packed, together
 
+log = logging.getLogger("spar.native")
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
@@ -37,7 +39,8 @@ class NativeBackend:
     isa         instruction set to use, a name of `isas()`; None: the best of this machine
     pin         bind each worker thread to a processor
     packed_cache  directory that keeps packed weights as files, which later processes map instead of packing again;
-                None: none is kept
+                None: none is kept. A damaged file is made again, and the log says so; one that cannot be written is
+                not kept
     """
 
     name = "native"
@@ -144,23 +147,35 @@ class NativeBackend:
         names = needed(self.checkpoint, component)
         tensors = {name: stored(self.checkpoint, name) for name in names}
         path = key = None
-        if self._cache is not None:
+        cache = self._cache
+        if cache is not None:
             key = packed.key_of(component, self.precision, self._described, self.checkpoint.sha256(names))
-            path = packed.path_of(self._cache, component, self.precision, key)
-            payload = packed.read(path, key)
-            if payload is not None:
-                model.restore(component, tensors, payload)
-                if model.packed(component).nbytes != payload.nbytes:
-                    raise ArtefactError(
-                        f"{path}: it holds {payload.nbytes} bytes, the component needs "
-                        f"{model.packed(component).nbytes}; delete the file, it will be made again"
-                    )
-                return
+            path = packed.path_of(cache, component, self.precision, key)
+            try:
+                payload = packed.read(path, key)
+                if payload is not None:
+                    self._restore(model, component, tensors, path, payload)
+                    return
+            except (ArtefactError, OSError) as error:
+                log.warning("%s", str(error).replace("delete the file, it will be made again", "it is made again"))
         # Panels are padded to 32 columns, and a block of few channels is mostly padding.
         reserve = sum(16 * array.size for array, _ in tensors.values()) + (64 << 20)
         model.load(component, tensors, reserve)
-        if path is not None:
+        if path is None:
+            return
+        try:
             packed.write(path, key, model.packed(component))
+        except OSError as error:  # a cache that cannot be written costs time at the next start, no request
+            log.warning("%s: packed weights cannot be kept (%s)", path, error.strerror or error)
+
+    @staticmethod
+    def _restore(model: Any, component: str, tensors: dict, path: Path, payload: np.ndarray) -> None:
+        model.restore(component, tensors, payload)
+        needed = model.packed(component).nbytes
+        if needed != payload.nbytes:
+            model.unload(component)
+            raise ArtefactError(f"{path}: it holds {payload.nbytes} bytes, the component needs {needed}; "
+                                "delete the file, it will be made again")  # fmt: skip
 
 
 def Cancel() -> Any:  # noqa: N802

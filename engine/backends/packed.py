@@ -11,12 +11,14 @@ A file is one page of header, then the bytes exactly as the packer lays them out
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
 import os
 import struct
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ _MAGIC = b"SPARPACK"
 _HEADER = struct.Struct("<8sQQI4x32s")
 _PAGE = 4096
 _CHUNK = 1 << 24
+_LEFT = 3600.0  # seconds after which a file that is still being written is taken for one that was left
 
 
 def key_of(component: str, precision: str, description: Any, digest: str) -> str:
@@ -76,6 +79,7 @@ def read(path: Path, key: str) -> np.ndarray | None:
 def write(path: Path, key: str, payload: memoryview) -> None:
     """Write aside, then rename: a reader sees a whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(path)
     header = _HEADER.pack(_MAGIC, LAYOUT, payload.nbytes, _checksum(payload), bytes.fromhex(key))
     descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -87,6 +91,14 @@ def write(path: Path, key: str, payload: memoryview) -> None:
     except BaseException:
         os.unlink(aside)
         raise
+
+
+def _tidy(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this file."""
+    for aside in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError):
+            if abs(time.time() - aside.stat().st_mtime) > _LEFT:
+                aside.unlink()
 
 
 def _bad(path: Path, what: str) -> ArtefactError:

@@ -70,18 +70,25 @@ def _digest(file: SafetensorsFile, name: str) -> str:
 
 
 def _load(place: Path) -> dict:
+    """What was kept; nothing where it is missing or damaged."""
     try:
-        found = json.loads(place.read_text())
+        check, text = place.read_text().split("\n", 1)
+        found = json.loads(text) if check == _check(text) else {}
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _save(place: Path, content: dict) -> None:
     aside = place.with_suffix(f".{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(content))
+        text = json.dumps(content)
+        aside.write_text(f"{_check(text)}\n{text}")
         aside.replace(place)
     except OSError:
         with suppress(OSError):

@@ -6,9 +6,12 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
 from spar_engine.backends.artefacts import Artefacts
 from spar_engine.backends.manifest import is_plain_name, read_manifest
+from spar_engine.backends.onnxruntime import OnnxRuntimeBackend
+from spar_engine.components import components
 from spar_engine.errors import ArtefactError
 from spar_engine.weights import Checkpoint, RandomWeights
 from spar_export.onnx import export_onnx
@@ -165,3 +168,27 @@ def test_random_damage_is_refused(out, weights):
         path.write_bytes(data)
     assert refused >= 90
     use(out, weights)
+
+
+def test_a_session_reads_the_files_that_were_verified(out, weights, monkeypatch):
+    """Another file under the same name, put there after the check, is not read."""
+    backend = OnnxRuntimeBackend(weights, artefacts=out, threads=1)
+    given = components(weights.config)["lm_head"].example(np.random.default_rng(1))
+    wanted = backend.run("lm_head", given)["logits"]
+    verified = Artefacts.files
+
+    def replaced(self, component):
+        files = verified(self, component)
+        for file in files.values():
+            other = file.path.with_suffix(".other")
+            other.write_bytes(bytes(file.path.stat().st_size))
+            other.replace(file.path)
+        return files
+
+    monkeypatch.setattr(Artefacts, "files", replaced)
+    backend.unload("lm_head")
+    np.testing.assert_array_equal(backend.run("lm_head", given)["logits"], wanted)
+    monkeypatch.undo()
+    backend.unload("lm_head")
+    with pytest.raises(ArtefactError, match="its header is not JSON"):
+        backend.run("lm_head", given)

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["spar_engine", "targets"]):
+with atheris.instrument_imports(include=["spar_engine", "targets", "PIL"]):
     import targets
+
+    for data in targets.seeds(sys.argv[1]) if sys.argv[1:2] and sys.argv[1] in targets.TARGETS else ():
+        targets.once(sys.argv[1], data)  # what is imported within, to be instrumented too
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from spar_engine.backends import packed
@@ -52,12 +54,37 @@ def test_the_file_is_used(checkpoint, tmp_path):
     (lambda data: b"X" + data[1:], "header is of something else"),
     (lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:], "checksum does not fit"),
 ])  # fmt: skip
-def test_damage_is_refused(checkpoint, tmp_path, damage, message):
+def test_damage_is_refused_and_made_again(checkpoint, tmp_path, damage, message, caplog):
+    first = run(checkpoint, tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    with pytest.raises(ArtefactError, match=f"{message}.*delete the file"):
+        packed.read(file, whole[32:64].hex())
+    np.testing.assert_array_equal(run(checkpoint, tmp_path), first)
+    assert message in caplog.text
+    assert "it is made again" in caplog.text
+    assert file.read_bytes() == whole
+
+
+def test_a_file_that_cannot_be_written_is_not_kept(checkpoint, tmp_path, caplog):
+    first = run(checkpoint, None)
+    (tmp_path / "cache").write_text("in the way")
+    np.testing.assert_array_equal(run(checkpoint, tmp_path / "cache"), first)
+    assert "cannot be kept" in caplog.text
+    assert (tmp_path / "cache").read_text() == "in the way"
+
+
+def test_what_a_killed_process_left_is_removed_later(checkpoint, tmp_path):
     run(checkpoint, tmp_path)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ArtefactError, match=f"{message}.*delete the file"):
-        run(checkpoint, tmp_path)
+    old, new = (tmp_path / f".{file.name}.{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    file.unlink()
+    run(checkpoint, tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([file, new])
 
 
 def test_keys_tell_apart(checkpoint):

@@ -70,6 +70,16 @@ def test_changed_content_is_seen_though_size_and_time_are_kept(tmp_path, settled
     assert tensor_digests(SafetensorsFile(path))["x"] != first["x"]
 
 
+def test_a_changed_digest_is_noticed(tmp_path, settled):
+    save(tmp_path / "x")
+    first = tensor_digests(SafetensorsFile(tmp_path / "x"))
+    (entry,) = (cache_directory() / "digests").iterdir()
+    kept = entry.read_text()
+    entry.write_text(kept.replace(first["x"], first["x"][::-1]))
+    assert tensor_digests(SafetensorsFile(tmp_path / "x")) == first
+    assert entry.read_text() == kept
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"file": 3}', '{"file": IDENTITY}', '{"file": IDENTITY, "tensors": ["x"]}']
 )
@@ -77,7 +87,9 @@ def test_damaged_cache_is_made_again(content: str, tmp_path, settled):
     save(tmp_path / "x")
     first = tensor_digests(SafetensorsFile(tmp_path / "x"))
     (entry,) = (cache_directory() / "digests").iterdir()
-    entry.write_text(content.replace("IDENTITY", json.dumps(json.loads(entry.read_text())["file"])))
+    held = json.loads(entry.read_text().split("\n", 1)[1])
+    text = content.replace("IDENTITY", json.dumps(held["file"]))
+    entry.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     assert tensor_digests(SafetensorsFile(tmp_path / "x")) == first
 
 
