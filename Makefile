@@ -11,7 +11,7 @@ NATIVE := CMakeLists.txt setup.py $(shell find csrc -name '*.cpp' -o -name '*.h'
 say = @echo "make: $(1)"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format bench build sanitize clean
+.PHONY: help setup demo test lint format bench build sanitize cuda-check clean
 
 help:
 	@echo "make demo      all five tasks on real prompts and pictures; results in demo/"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench     the three-minute subset of the benchmarks; refreshes docs/performance.md"
 	@echo "make build     the wheel, in dist/"
 	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
+	@echo "make cuda-check  CUDA kernels: compiled for every target, run on the CPU against their equations; needs nvcc"
 	@echo "make setup     only the environment, in $(VENV)/"
 	@echo "make clean     removes what was built, but not $(VENV)/"
 
@@ -83,5 +84,9 @@ sanitize: setup
 	  PATH="$(CURDIR)/$(RUN):$$PATH" csrc/tests/sanitize "$$kind" || exit 1; \
 	done
 
+cuda-check: setup
+	@$(RUN)/python csrc/cuda/check.py --report bench/results/cuda-resources.json
+	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest tests/cuda $(wildcard tests/triton)
+
 clean:
-	rm -rf build dist *.egg-info engine/_native*.so $(VENV)/.native .coverage .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info engine/_native*.so engine/_cuda*.so $(VENV)/.native .coverage .pytest_cache .ruff_cache

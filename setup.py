@@ -15,6 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("engine", "export", "bench", "train")
+CUDA = os.environ.get("SPAR_CUDA", "0") == "1"
 LEAST_GCC, LEAST_CLANG, LEAST_CMAKE = 11, 14, (3, 25)
 
 
@@ -78,6 +79,21 @@ def find_generator() -> list[str]:
     return stop("there is neither ninja nor make; pip install ninja")
 
 
+def cuda_arguments() -> list[str]:
+    """CMake's arguments about CUDA; adds the linker's search path that NVIDIA's wheels need."""
+    if not CUDA:
+        return ["-DSPAR_CUDA=OFF"]
+    sys.path.insert(0, str(ROOT / "csrc/cuda"))
+    from nvcc import REMEDY, find_nvcc, libraries
+
+    nvcc = find_nvcc()
+    if nvcc is None:
+        stop(f"SPAR_CUDA=1, but there is no nvcc; {REMEDY}")
+    if folder := libraries(nvcc):
+        os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("LIBRARY_PATH"))))
+    return ["-DSPAR_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}"]
+
+
 def pybind11_folder() -> str:
     try:
         import pybind11
@@ -114,9 +130,10 @@ class CMakeBuild(build_ext):
             )
             configure = [cmake, "-S", ROOT, "-B", folder, *generator, f"-DCMAKE_CXX_COMPILER={compiler}",
                          f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11_folder()}",
-                         "-DSPAR_PYTHON=ON", "-Wno-dev", "--log-level=WARNING"]  # fmt: skip
+                         "-DSPAR_PYTHON=ON", *cuda_arguments(), "-Wno-dev", "--log-level=WARNING"]  # fmt: skip
             self.call(configure)
-            self.call([cmake, "--build", folder, "--target", "_native", "--parallel", str(jobs)])
+            module = ext.name.rpartition(".")[2]
+            self.call([cmake, "--build", folder, "--target", module, "--parallel", str(jobs)])
             built = folder / target.name
             target.parent.mkdir(parents=True, exist_ok=True)
             # Aside and rename: a running process keeps the file it has mapped.
@@ -160,6 +177,6 @@ setup(
         "spar_engine": ["py.typed", "assets/**/*", "server/static/*"],
         "spar_engine.config": ["presets/*.json"],
     },
-    ext_modules=[Extension("spar_engine._native", sources=[])],
+    ext_modules=[Extension(f"spar_engine.{name}", sources=[]) for name in ("_native", *(("_cuda",) if CUDA else ()))],
     cmdclass={"build": NativeFirst, "build_ext": CMakeBuild},
 )

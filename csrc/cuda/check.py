@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from nvcc import REMEDY, find_nvcc
 
 CUDA = Path(__file__).resolve().parent
 TARGETS = ("sm_80", "sm_89", "sm_90a", "sm_100", "sm_120")
@@ -29,15 +28,6 @@ HOT = re.compile(
     r"attend<(16|32), Part|attend<(80|112)>|core\(|(norm|add)_rows<\w+( \w+)?, (2|5|9)>|step<|resize<"
     r"|route::kernel|mix::kernel<(2|4|6)>"
 )
-
-
-def find_nvcc() -> str | None:
-    """The compiler, or None where there is none."""
-    places = [os.environ.get("CUDACXX"), shutil.which("nvcc")]
-    places += [Path(os.environ[name]) / "bin/nvcc" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    places += [Path("/usr/local/cuda/bin/nvcc")]
-    places += sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/nvcc"))
-    return next((str(place) for place in places if place and os.access(place, os.X_OK)), None)
 
 
 def _named(mangled: list[str]) -> dict[str, str]:
@@ -99,19 +89,18 @@ def spilling(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> list[st
     ]
 
 
-def check(nvcc: str, targets: tuple[str, ...], ops: list[str] | None = None, say=lambda text: None) -> dict:
-    """op -> kernel -> target -> figures, for every op or the given ones."""
+def check(nvcc: str, targets: tuple[str, ...], ptx: bool = True, say=lambda text: None) -> dict:
+    """op -> kernel -> target -> figures, for every op."""
     report: dict = {}
     for source in sorted(CUDA.glob("*/sm80.cu")):
         op = source.parent.name
-        if ops is not None and op not in ops:
-            continue
         say(f"cuda-check: {op}")
         kernels = report.setdefault(op, {})
         for target in targets:
             for kernel, figures in compile_one(nvcc, source, target).items():
                 kernels.setdefault(kernel, {})[target] = figures
-        compile_ptx(nvcc, source)
+        if ptx:
+            compile_ptx(nvcc, source)
     return report
 
 
@@ -122,10 +111,7 @@ def main() -> None:
     options = parser.parse_args()
     nvcc = find_nvcc()
     if nvcc is None:
-        raise SystemExit(
-            "cuda-check: there is no nvcc; install CUDA 12.8 or later, or the wheels nvidia-cuda-nvcc, nvidia-nvvm, "
-            "nvidia-cuda-crt, nvidia-cuda-runtime and nvidia-cuda-cccl, all of version 13.0.*"
-        )
+        raise SystemExit(f"cuda-check: there is no nvcc; {REMEDY}")
     version = re.search(r"V[\d.]+", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[0]
     report = check(nvcc, tuple(options.arch), say=lambda text: print(text, flush=True))
     if options.report:

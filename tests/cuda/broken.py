@@ -46,7 +46,7 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
         "missing barrier": ("  __syncthreads();\n", ""),
         "divergent barrier": ("  __syncthreads();\n", "  if (threadIdx.x < 64) __syncthreads();\n"),
         "halves swapped": ("value[row][j] * silu(gate[row][j])", "gate[row][j] * silu(value[row][j])"),
-        "no right rim": ("column < args.columns &&", "column < args.columns - 1 &&"),
+        "no right rim": ("column < args.columns &&", "column + 1 < args.columns &&"),
     },
     "guide_and_step": {
         "branches swapped": ("__fadd_rn(conditional, -v)", "__fadd_rn(v, -conditional)"),

@@ -16,7 +16,7 @@ void run(Call& call) {
   args.branches = call.dims["branches"], args.images = call.dims["images"], args.size = call.dims["size"];
   if (args.branches != 1 && args.branches != 2)
     call.dims.fail("`velocity` has branches=" + std::to_string(args.branches) + "; it must be 1 or 2");
-  if (args.branches == 2) args.guidance = call.floats("guidance", {"images"});
+  if (args.branches == 2 || call.given("guidance")) args.guidance = call.floats("guidance", {"images"});
   const double step = call.number("step");
   args.step = static_cast<int64_t>(step);
   if (!(step >= 0 && step < static_cast<double>(call.dims["steps"])) || static_cast<double>(args.step) != step)

@@ -12,9 +12,10 @@
 namespace spar::cuda {
 namespace {
 
-inline constexpr int kTile = 16, kRim = kTile + 2, kPixels = kRim * kRim, kChannels = 32, kThreads = 256;
-inline constexpr int kStrip = 4, kStrips = 2;  // rows that a thread sums at a time, and how often
-inline constexpr int kLoads = 2 * kPixels * kChannels / 8, kRounds = (kLoads + kThreads - 1) / kThreads;  // of 16 bytes
+inline constexpr int kTile = 16, kRim = kTile + 2, kPixels = kRim * kRim, kChannels = 32, kThreads = 128;
+inline constexpr int kStrip = 4;  // rows that a thread sums at a time
+inline constexpr int kLoads = 2 * kPixels * kChannels / 8;  // of 16 bytes
+inline constexpr int kFlight = 7;                           // loads of a thread that are on their way at a time
 
 struct Shared {
   uint16_t plane[2][kPixels][kChannels];
@@ -33,28 +34,26 @@ struct Piece {
 
 __device__ __forceinline__ void fill(Shared& shared, const GlumbconvCore& args, int64_t row0, int64_t column0,
                                      int64_t channel0, int64_t entry) {
-  uint4 raw[kRounds];
+#pragma unroll 1
+  for (int base = threadIdx.x; base < kLoads; base += kFlight * kThreads) {
+    uint4 raw[kFlight];
 #pragma unroll
-  for (int round = 0; round < kRounds; ++round) {
-    const int index = round * kThreads + threadIdx.x;
-    const Piece piece(index);
-    const int64_t row = row0 + piece.pixel / kRim - 1, column = column0 + piece.pixel % kRim - 1;
-    const bool inside = index < kLoads && row >= 0 && row < args.rows && column >= 0 && column < args.columns &&
-                        channel0 + piece.channel < args.hidden;
-    raw[round] = make_uint4(0, 0, 0, 0);  // SiLU(0) is 0: the padding of the convolution
-    if (inside)
-      raw[round] = *reinterpret_cast<const uint4*>(args.x +
-                                                   ((entry * args.rows + row) * args.columns + column) * 2 * args.hidden +
-                                                   piece.half * args.hidden + channel0 + piece.channel);
-  }
+    for (int i = 0; i < kFlight; ++i) {
+      const Piece piece(base + i * kThreads);
+      const int64_t row = row0 + piece.pixel / kRim - 1, column = column0 + piece.pixel % kRim - 1;
+      const bool inside = base + i * kThreads < kLoads && row >= 0 && row < args.rows && column >= 0 &&
+                          column < args.columns && channel0 + piece.channel < args.hidden;
+      const uint16_t* from = args.x + ((entry * args.rows + row) * args.columns + column) * 2 * args.hidden +
+                             piece.half * args.hidden + channel0 + piece.channel;
+      raw[i] = inside ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);  // the padding: SiLU(0) is 0
+    }
 #pragma unroll
-  for (int round = 0; round < kRounds; ++round) {
-    const int index = round * kThreads + threadIdx.x;
-    if (index >= kLoads) break;
-    const Piece piece(index);
-    const uint4 x = raw[round];
-    *reinterpret_cast<uint4*>(&shared.plane[piece.half][piece.pixel][piece.channel]) =
-        make_uint4(silu(x.x), silu(x.y), silu(x.z), silu(x.w));
+    for (int i = 0; i < kFlight; ++i) {
+      if (base + i * kThreads >= kLoads) break;
+      const Piece piece(base + i * kThreads);
+      *reinterpret_cast<uint4*>(&shared.plane[piece.half][piece.pixel][piece.channel]) =
+          make_uint4(silu(raw[i].x), silu(raw[i].y), silu(raw[i].z), silu(raw[i].w));
+    }
   }
 }
 
@@ -86,7 +85,7 @@ __device__ __forceinline__ void convolve(float (&sums)[kStrip][4], const uint16_
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 2) core(GlumbconvCore args) {
+__global__ void __launch_bounds__(kThreads, 3) core(GlumbconvCore args) {
   Shared& shared = *shared_memory<Shared>();
   const int64_t across = (args.columns + kTile - 1) / kTile;
   const int64_t row0 = blockIdx.x / across * kTile, column0 = blockIdx.x % across * kTile;
@@ -94,11 +93,11 @@ __global__ void __launch_bounds__(kThreads, 2) core(GlumbconvCore args) {
   fill(shared, args, row0, column0, channel0, entry);
   __syncthreads();
 
-  const int channel = threadIdx.x % 8 * 4, column = threadIdx.x / 8 % kTile, half = threadIdx.x / 128;
+  const int channel = threadIdx.x % 8 * 4, column = threadIdx.x / 8;
   if (channel0 + channel >= args.hidden || column0 + column >= args.columns) return;
   const int64_t first = channel0 + channel, channels = 2 * args.hidden;
 #pragma unroll 1
-  for (int strip = half * kStrips; strip < (half + 1) * kStrips; ++strip) {
+  for (int strip = 0; strip < kTile / kStrip; ++strip) {
     float value[kStrip][4], gate[kStrip][4];
     convolve(value, shared.plane[0], strip * kStrip, column, channel, args.weight + first, channels, args.bias + first);
     convolve(gate, shared.plane[1], strip * kStrip, column, channel, args.weight + args.hidden + first, channels,

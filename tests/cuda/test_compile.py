@@ -1,0 +1,64 @@
+"""The compile matrix: one target of it where there is an nvcc, and what was recorded of all of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from .building import ROOT
+from .runners import OPS
+
+REPORT = ROOT / "bench/results/cuda-resources.json"
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    """The module csrc/cuda/check.py."""
+    folder = ROOT / "csrc/cuda"
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("cuda_check", folder / "check.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict:
+    return json.loads(REPORT.read_text("utf-8"))["ops"]
+
+
+def test_one_target_compiles_and_is_what_was_recorded(matrix, recorded):
+    nvcc = matrix.find_nvcc()
+    if nvcc is None:
+        pytest.skip(f"there is no nvcc; {matrix.REMEDY}")
+    found = matrix.check(nvcc, ("sm_90a",), ptx=False)
+    assert matrix.spilling(found) == []
+    assert {op: set(kernels) for op, kernels in found.items()} == {op: set(recorded[op]) for op in recorded}, (
+        "bench/results/cuda-resources.json is of other kernels; make cuda-check"
+    )
+
+
+def test_the_record_has_every_op_and_target(matrix, recorded):
+    assert set(recorded) == set(OPS)
+    for kernels in recorded.values():
+        assert kernels
+        for targets in kernels.values():
+            assert set(targets) == set(matrix.TARGETS)
+
+
+def test_every_op_has_a_hot_kernel_and_none_spills(matrix, recorded):
+    for op, kernels in recorded.items():
+        assert any(matrix.HOT.search(f"{kernel}(") for kernel in kernels), op
+    assert matrix.spilling(recorded) == []
+
+
+def test_a_spill_is_found(matrix, recorded):
+    kernel = next(iter(recorded["glumbconv_core"]))
+    spilled = {"glumbconv_core": {kernel: {"sm_80": {"spill_bytes": 4}}}}
+    assert matrix.spilling(spilled) == [f"glumbconv_core: {kernel} spills 4 bytes on sm_80"]
