@@ -19,6 +19,7 @@ help:
 	@echo "make lint      ruff"
 	@echo "make format    ruff, changing files"
 	@echo "make bench     the three-minute subset of the benchmarks; refreshes docs/performance.md"
+	@echo "make gpu-check on a GPU machine, with its own torch: builds, checks and times everything; GPU_JSON is written"
 	@echo "make build     the wheel, in dist/"
 	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
 	@echo "make cuda-check  CUDA kernels: compiled for every target, run on the CPU against their equations; needs nvcc"
@@ -87,6 +88,14 @@ sanitize: setup
 cuda-check: setup
 	@$(RUN)/python csrc/cuda/check.py --report bench/results/cuda-resources.json
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest tests/cuda $(wildcard tests/triton)
+
+# Runs from a copied tree with what the machine's own $(PYTHON) has; nothing is installed or fetched.
+GPU_JSON ?= build/gpu-check/result.json
+.PHONY: gpu-check
+gpu-check:
+	@mkdir -p build/gpu-check/path
+	@for folder in engine export bench train; do ln -sfn "$(CURDIR)/$$folder" "build/gpu-check/path/spar_$$folder"; done
+	@PYTHONPATH="$(CURDIR)/build/gpu-check/path" $(PYTHON) -m spar_bench.gpu_check --json "$(GPU_JSON)"
 
 clean:
 	rm -rf build dist *.egg-info engine/_native*.so engine/_cuda*.so $(VENV)/.native .coverage .pytest_cache .ruff_cache
