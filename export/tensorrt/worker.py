@@ -20,6 +20,7 @@ from spar_engine.errors import ArtefactError, BackendError, SparError
 from .flavours import flavour_of
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+STRIPPED = "; plans without weights may need a machine with a GPU to be built on: leave out --strip"
 
 
 def main() -> int:
@@ -71,7 +72,8 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     if not built:
-        raise BackendError(f"{job['component']}: the builder refused: {log.last or 'it gave no reason'}")
+        hint = STRIPPED if "STRIP_PLAN" in job["flags"] else ""
+        raise BackendError(f"{job['component']}: the builder refused: {log.last or 'it gave no reason'}{hint}")
     if cache is not None:
         Path(job["timing"]).write_bytes(bytes(memoryview(config.get_timing_cache().serialize())))
     del monitor, maps

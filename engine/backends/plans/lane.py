@@ -36,6 +36,7 @@ class OnDevice:
         return np.asarray(widened(made), dtype=dtype)
 
     def __del__(self):
+        self.device.enter()  # any thread may be the last to hold it
         self.device.free(self.address)
 
 
