@@ -59,6 +59,10 @@ def launches_of(config: ModelConfig, arch: int) -> dict[str, Launch]:
                              branches, cross, cross, lengths)  # fmt: skip
             flat = latent.flatten(1)
             ops.guide_and_step(velocity.flatten(1).unsqueeze(1), torch.empty(1), torch.empty(20, 4), flat, flat, 0)
+        long = torch.empty(
+            1, d.heads, 4 * tokens, d.head_dim, dtype=torch.bfloat16
+        )  # more tokens than one launch takes
+        ops.relu_linear_attention(long, long, long)
         if config.router is not None:
             router = cuts.build("condition", config).to(torch.bfloat16).model.dynamic_router
             levels = torch.empty(len(config.levels), tokens, config.language.width, dtype=torch.bfloat16)

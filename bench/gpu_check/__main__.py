@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..harness import record
 from . import speed
-from .stages import Stage, line, run_stages
+from .stages import GPU, Stage, line, run_stages
 
 BUDGET = 470.0  # seconds of all stages together: below eight minutes with what starts and ends them
 
@@ -21,7 +21,7 @@ def stages(python: str = sys.executable) -> list[Stage]:
     def module(name: str, *arguments: str) -> tuple[str, ...]:
         return (python, "-m", f"spar_bench.gpu_check.{name}", *arguments)
 
-    torch, gpu = "module:torch", "nvidia-smi"
+    torch, gpu = "module:torch", GPU
     sanitizer = ("compute-sanitizer", "--error-exitcode", "9", "--target-processes", "all", "--tool")
     return [
         Stage("machine", module("machine"), 45),
@@ -70,9 +70,7 @@ def table(done: list[dict]) -> str:
             ratio = row["ms"] / best[row["name"].split()[0]]
             more = f"  {100 * row['of_floor']:.0f} % of the floor" if row.get("of_floor") else ""
             lines.append(f"  {row['name']:<44} {row['ms']:10.4f} ms  {ratio:6.2f} x{more}")
-    lines += [
-        f"  wrong: {row['name']}: {row.get('error', 'outside its bound')}" for row in rows if row.get("ok") is False
-    ]
+    lines += [f"  wrong: {row['name']}: {row.get('error', 'see its row')}" for row in rows if row.get("ok") is False]
     return "\n".join(lines)
 
 

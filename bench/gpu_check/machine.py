@@ -22,7 +22,9 @@ def look() -> dict[str, Any]:
         return found | {"ok": False, "error": "torch is not installed"}
     found["ok"] = torch.cuda.is_available()
     found["torch_cuda"] = torch.version.cuda
-    if found["ok"]:
+    if not found["ok"]:
+        found["error"] = "torch finds no GPU"
+    else:
         found["device"] = torch.cuda.get_device_name()
         found["capability"] = list(torch.cuda.get_device_capability())
     return found

@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spar_engine.backends import gpu
+
 TAIL = 4000  # characters of a stage's output that are kept
+GPU = "an NVIDIA GPU"  # as a need of a stage
 LEAST = 5.0  # seconds; a stage that would get less is not started
 
 
@@ -29,7 +32,7 @@ class Stage:
 
     command  program and arguments; the rows' file is appended
     limit    seconds that it may take
-    needs    programs, or "module:NAME" for importable modules; where one is missing the stage is skipped
+    needs    programs, "module:NAME" for importable modules, or `GPU`; where one is missing the stage is skipped
     """
 
     name: str
@@ -68,6 +71,8 @@ def missing(needs: Sequence[str]) -> list[str]:
     """What of `needs` this machine does not have."""
 
     def there(need: str) -> bool:
+        if need == GPU:
+            return gpu.present() or shutil.which("nvidia-smi") is not None
         kind, _, name = need.partition(":")
         return importlib.util.find_spec(name) is not None if kind == "module" else shutil.which(need) is not None
 
@@ -133,7 +138,7 @@ def _verdict(ended: Ended, rows: list[dict[str, Any]], limit: float) -> tuple[st
 def line(found: dict[str, Any]) -> str:
     """One line of the table."""
     told = found["reason"] or _told(found["rows"])
-    return f"{found['stage']:<12} {found['status']:<9} {found['seconds']:7.1f} s  {told}"
+    return f"{found['stage']:<29} {found['status']:<9} {found['seconds']:7.1f} s  {told}"
 
 
 def _told(rows: list[dict[str, Any]]) -> str:

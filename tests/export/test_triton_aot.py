@@ -30,6 +30,7 @@ def test_every_fused_op_of_a_step_is_asked_for(wanted):
     assert kernels == {
         "relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "glumbconv_core",
         "guide_and_step", "clamp_resize_uint8", "route_logits", "route_mix", "route_project",
+        "relu_state", "relu_apply",
     }  # fmt: skip
     assert all(name == identity(launch) for name, launch in wanted.items())
     norms = [launch for launch in wanted.values() if launch.kernel == "gate_residual"]
@@ -80,7 +81,7 @@ from pathlib import Path
 from spar_engine.config import preset
 from spar_export import triton_aot
 every = triton_aot.launches_of
-kept = {"relu_linear_attention", "route_mix"}
+kept = {"relu_state", "route_mix"}
 triton_aot.launches_of = lambda config, arch: {
     name: launch for name, launch in every(config, arch).items() if launch.kernel in kept}
 triton_aot.build(Path(sys.argv[1]), [preset("spar-1b")], [80, 90], say=lambda line: None)
@@ -90,7 +91,7 @@ triton_aot.build(Path(sys.argv[1]), [preset("spar-1b")], [80, 90], say=lambda li
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     seen = {(entry["kernel"], arch) for entry in manifest["kernels"].values() for arch in entry["cubins"]}
-    assert seen == {(kernel, arch) for kernel in ("relu_linear_attention", "route_mix") for arch in ("80", "90")}
+    assert seen == {(kernel, arch) for kernel in ("relu_state", "route_mix") for arch in ("80", "90")}
     for entry in manifest["kernels"].values():
         assert all(found["trailing"] >= 0 for found in entry["cubins"].values())
         for found in entry["cubins"].values():

@@ -20,7 +20,7 @@ def relu_linear_attention(
         return []
     chosen = tuning(op, arch)
     given, target = strides(op, "query", query), strides(op, "out", out)
-    block = min(chosen["tokens"], power_of_two(tokens))
+    block = chosen["tokens"]
     base = {"ROW": given[2], "HEAD": given[1], "HEADS": heads, "HEAD_DIM": head_dim,
             "BLOCK_D": power_of_two(head_dim), "BLOCK_T": block, "WIDE": wide}  # fmt: skip
     landing = {"ROW_OUT": target[2], "HEAD_OUT": target[1], "EPS": eps}
