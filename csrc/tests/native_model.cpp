@@ -98,20 +98,38 @@ struct Given {
   }
 };
 
-std::vector<float> dit_step(Model& model) {
+// One step of several requests in one run: request r has two branches over a text of texts[r] tokens, and numbers that
+// follow from its length.
+std::vector<float> dit_step(Model& model, const std::vector<int64_t>& texts = {9}) {
   Given given;
-  given.add("latent", {1, kChannels, 3, 5});
-  given.add("modulation", {1, kLayers, 6, kWidth});
-  given.add("final_modulation", {1, 2, kWidth});
-  given.indices("branches", {0, 0});
-  given.indices("lengths", {7, 9});
-  auto context = std::make_shared<CrossContext>(model.activations(), kLayers, 2, 4, kWidth / 4, 9);
-  const auto keys = numbers(kLayers * 2 * 9 * kWidth, 3), values = numbers(kLayers * 2 * 9 * kWidth, 4);
-  context->store.write(9, keys.data(), values.data());
-  given.inputs["cross_keys"].crosses = given.inputs["cross_values"].crosses = {context};
+  const int64_t requests = static_cast<int64_t>(texts.size()), pixels = kChannels * 15;
+  const auto add = [&](const std::string& name, int64_t each, Shape shape) {
+    shape.insert(shape.begin(), requests);
+    given.add(name, std::move(shape));
+    for (int64_t r = 0; r < requests; ++r) {
+      const auto own = numbers(each, static_cast<unsigned>(texts[static_cast<size_t>(r)]));
+      std::copy(own.begin(), own.end(), given.floats.back()->begin() + r * each);
+    }
+  };
+  add("latent", pixels, {kChannels, 3, 5});
+  add("modulation", kLayers * 6 * kWidth, {kLayers, 6, kWidth});
+  add("final_modulation", 2 * kWidth, {2, kWidth});
+  std::vector<int64_t> branches, lengths;
+  for (int64_t r = 0; r < requests; ++r) {
+    const int64_t tokens = texts[static_cast<size_t>(r)];
+    branches.insert(branches.end(), {r, r});
+    lengths.insert(lengths.end(), {tokens - 2, tokens});
+    auto context = std::make_shared<CrossContext>(model.activations(), kLayers, 2, 4, kWidth / 4, tokens);
+    const auto keys = numbers(kLayers * 2 * tokens * kWidth, 3), values = numbers(kLayers * 2 * tokens * kWidth, 4);
+    context->store.write(tokens, keys.data(), values.data());
+    given.inputs["cross_keys"].crosses.push_back(context);
+  }
+  given.inputs["cross_values"].crosses = given.inputs["cross_keys"].crosses;
+  given.indices("branches", branches);
+  given.indices("lengths", lengths);
   Outputs out = model.run("dit", given.inputs, false, nullptr);
   const Output& velocity = out.arrays.at("velocity");
-  return {velocity.data.get(), velocity.data.get() + 2 * kChannels * 15};
+  return {velocity.data.get(), velocity.data.get() + requests * 2 * pixels};
 }
 
 Outputs text(Model& model, int64_t tokens, const Outputs* before) {
@@ -168,10 +186,16 @@ const Registration models("native model: all instruction sets agree, and callers
       const float allowed = precision == "fp32" ? 1e-3f : 0.5f;
       for (size_t i = 0; i < want.size(); ++i) expect(std::fabs(got[i] - want[i]) < allowed, isa + " differs");
     }
+    std::vector<float> alone;
+    for (const int64_t tokens : {9, 4, 33}) {
+      const auto own = dit_step(best, {tokens});
+      alone.insert(alone.end(), own.begin(), own.end());
+    }
     const Outputs start = text(best, 37, nullptr);
     const auto said = conversation(best, text(best, 37, nullptr));
     at_once(4, [&](int i) {
       expect(dit_step(best) == want, "a DiT step differs when several run");
+      expect(dit_step(best, {9, 4, 33}) == alone, "a DiT step differs among those of other requests");
       if (i % 2) expect(conversation(best, start) == said, "a text differs when several continue one prefix");
     });
   }

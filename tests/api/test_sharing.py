@@ -183,12 +183,15 @@ def test_metrics_count_requests_components_and_caches(engine):
     after = engine.metrics()
     assert after["requests"]["generate"]["completed"] == before["requests"]["generate"]["completed"] + 2
     assert after["components"]["dit"]["runs"] == before["components"]["dit"]["runs"] + 4
-    assert after["caches"]["captions"]["hits"] == before["caches"]["captions"]["hits"] + 2
+    assert after["caches"]["contexts"]["hits"] == before["caches"]["contexts"]["hits"] + 1
+    assert after["caches"]["contexts"]["entries"] == 1
+    assert after["caches"]["contexts"]["bytes"] > 0
     text = prometheus(after)
     total = after["requests"]["generate"]["completed"]
     assert f'spar_requests_total{{task="generate",outcome="completed"}} {total}\n' in text
     assert 'spar_request_seconds_bucket{task="generate",le="+Inf"}' in text
     assert "spar_requests_running 0\n" in text
+    assert 'spar_cache_bytes{cache="contexts"} ' in text
 
 
 def test_a_trace_holds_every_run_and_request(engine, tmp_path):

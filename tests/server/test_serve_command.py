@@ -1,5 +1,6 @@
 """`spar serve` as a process of its own."""
 
+import json
 import os
 import re
 import signal
@@ -15,15 +16,19 @@ pytest.importorskip("uvicorn")
 
 def test_it_serves_and_ends_when_told(golden_dir):
     command = [sys.executable, "-m", "spar_engine", "serve", "-m", str(golden_dir("spar-tiny") / "checkpoint"),
-               "-b", "torch", "--threads", "1", "--port", "0", "--no-warmup"]  # fmt: skip
+               "-b", "torch", "--threads", "1", "--port", "0", "--no-warmup", "--log-format", "json",
+               "--cache-bytes", "0"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "SPAR_API_KEY": "k" * 16})
     try:
-        url = next(found[0] for line in process.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        said = iter(process.stderr)
+        url = next(found[0] for line in said if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
         assert httpx.get(f"{url}/health").status_code == 200
         assert httpx.get(f"{url}/v1/models").status_code == 401
         assert httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer " + "k" * 16}).json()["data"][0]["id"]
         process.send_signal(signal.SIGTERM)
-        process.stderr.read()
+        logged = [json.loads(line) for line in said]
+        assert "GET /v1/models" in " ".join(line["message"] for line in logged)
+        assert {line["level"] for line in logged} == {"info"}
         assert process.wait(60) == 0
     finally:
         process.kill()
