@@ -53,7 +53,7 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
         "data read before there is any": ("if (c != 0) ", ""),
     },
     "clamp_resize_uint8": {
-        "corners aligned": ("2 * index + 1) * size - wanted", "2 * index) * size"),
+        "half a pixel aside": ("(2u * index + 1u) * size", "2u * index * size"),
         "truncated": ("rintf(", "truncf("),
     },
 }  # fmt: skip

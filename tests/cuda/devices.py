@@ -1,4 +1,4 @@
-"""Arrays as the CUDA ops see them, each alone between guard zones."""
+"""Arrays as the CUDA ops see them, each alone between guard zones, in the memory of the CPU or of a GPU."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ class StrayWriteError(AssertionError):
 class OnDevice:
     """A copy of `array`; what lies around it in memory is NaN in every type, and must stay so.
 
+    on_gpu  of all arrays: they lie on the GPU, through torch; on the CPU, for the emulation, unless set
     order   axes from the slowest to the fastest in memory; as they come unless given
     result  whether an op may write to it; its elements are NaN (255) until one does
     """
+
+    on_gpu = False
 
     def __init__(self, array: np.ndarray, order: tuple[int, ...] | None = None, result: bool = False):
         order = order or tuple(range(array.ndim))
@@ -32,11 +35,21 @@ class OnDevice:
         self._view = inner.transpose(np.argsort(order))
         self._before = self._memory.copy()
         self._result = result
+        self._remote, address = None, self._memory.ctypes.data
+        if self.on_gpu:
+            import torch
+
+            skew = address % 16  # of the copy as of the original
+            self._remote = torch.empty(self._memory.nbytes + 16, dtype=torch.uint8, device="cuda")[skew:][
+                : len(self._memory)
+            ]
+            self._remote.copy_(torch.from_numpy(self._memory))
+            address = self._remote.data_ptr()
         self.__cuda_array_interface__ = {
             "shape": array.shape,
             "strides": self._view.strides,
             "typestr": TYPES[str(array.dtype)],
-            "data": (self._memory.ctypes.data + self._start, not result),
+            "data": (address + self._start, not result),
             "version": 2,
         }
 
@@ -46,10 +59,13 @@ class OnDevice:
         self.__cuda_array_interface__["data"] = (self.__cuda_array_interface__["data"][0], False)
 
     def fill(self, byte: int) -> None:
-        self._memory[self._start : self._end] = byte
+        """Sets every byte of an array that is only scratch."""
+        (self._memory if self._remote is None else self._remote)[self._start : self._end] = byte
 
     def get(self) -> np.ndarray:
         """What the op left; StrayWriteError where it wrote outside, or into an input."""
+        if self._remote is not None:
+            self._memory[...] = self._remote.cpu().numpy()
         same = self._memory == self._before
         if self._result:
             same[self._start : self._end] = True

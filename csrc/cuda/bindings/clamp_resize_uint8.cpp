@@ -13,7 +13,7 @@ void run(Call& call) {
   args.out = call.result<uint8_t>("out", Kind::bytes, {"batch", "height", "width", "channels"});
   args.batch = call.dims["batch"], args.rows = call.dims["rows"], args.columns = call.dims["columns"];
   args.height = call.dims["height"], args.width = call.dims["width"];
-  for (const char* axis : {"batch", "rows", "columns", "height", "width"}) call.at_most(axis, 65535);
+  for (const char* axis : {"batch", "rows", "columns", "height", "width"}) call.at_most(axis, kLargestPicture);
   if (args.rows * args.columns == 0 && args.batch * args.height * args.width != 0)
     call.dims.fail("`image` has no pixels, but `out` has");
   call.done();

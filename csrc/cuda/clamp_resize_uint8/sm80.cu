@@ -12,13 +12,15 @@ struct Place {
   float weight;  // of `high`
 };
 
-// Where pixel `index` of `wanted` lies among `size` samples: the rational (2 index + 1) size / (2 wanted) - 1/2.
+// Where pixel `index` of `wanted` lies among `size` samples: the rational (2 index + 1) size / (2 wanted) - 1/2. Sizes up to
+// kLargestPicture keep it in 32 bits.
 __device__ __forceinline__ Place place(int index, int size, int wanted) {
-  const int64_t twice = static_cast<int64_t>(2 * index + 1) * size - wanted, unit = 2 * static_cast<int64_t>(wanted);
-  if (twice <= 0) return {0, size > 1 ? 1 : 0, 0};
-  const int low = static_cast<int>(twice / unit);
+  const uint32_t product = (2u * index + 1u) * size, half = wanted, unit = 2u * wanted;
+  if (product <= half) return {0, size > 1 ? 1 : 0, 0};
+  const uint32_t above = product - half;
+  const int low = static_cast<int>(above / unit);
   if (low >= size - 1) return {size - 1, size - 1, 0};
-  return {low, low + 1, static_cast<float>(twice % unit) / static_cast<float>(unit)};
+  return {low, low + 1, static_cast<float>(above % unit) / static_cast<float>(unit)};
 }
 
 // A NaN becomes 0: fmaxf returns its other operand.

@@ -64,7 +64,7 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], cons
 
 // sums[16, 8] += a[16, 16] b[16, 8]: bf16 products, float32 sums. See tiles.h for who holds what.
 __device__ __forceinline__ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
+  asm(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])

@@ -21,7 +21,8 @@ namespace spar::cuda {
 using Stream = void*;  // cudaStream_t
 
 // Sizes that the kernels demand: 16-byte vectors, and what fits on chip.
-inline constexpr int64_t kVector = 8, kLargestDepth = 32, kLargestHead = 128, kWidestRow = 4096, kWidestRouting = 3072;
+inline constexpr int64_t kVector = 8, kLargestDepth = 32, kLargestHead = 128, kWidestRow = 4096, kWidestRouting = 3072,
+                         kLargestPicture = 32767;
 
 // Bytes of scratch that a call needs.
 int64_t dynamic_token_routing_workspace(int64_t tokens, int64_t hidden, int64_t depth);
