@@ -176,6 +176,7 @@ def test_an_engine_that_is_let_go_ends_its_thread(golden_dir):
 
 
 def test_metrics_count_requests_components_and_caches(engine):
+    engine.generate("a dog", seed=1, **FAST)
     engine._parts.clear()
     before = engine.metrics()
     engine.generate("a cat", seed=1, **FAST)
