@@ -11,7 +11,7 @@ FAST = {"num_inference_steps": 2}
 SAID = {"max_new_tokens": 5}
 
 
-@pytest.fixture(scope="module", params=["native", "torch", "onnxruntime"])
+@pytest.fixture(scope="module", params=["native", "onnxruntime"])
 def pair(golden_dir, request):
     """The same model with caches and without."""
     if request.param == "native":

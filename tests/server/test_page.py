@@ -1,10 +1,19 @@
 """The page at `/`: served whole, held to a strict policy, asking only for what the server has."""
 
+import base64
+import io
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from .conftest import KEY
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
@@ -86,3 +95,53 @@ def test_the_script_finds_its_elements_and_the_server_its_routes(page, server):
     assert {f"/{path}" for path in paths} <= {
         route.path for part in (chat, images, status) for route in part.routes.routes
     }
+
+
+def test_the_script_runs_the_five_tasks(server, png, pixels, tmp_path):
+    """page.js itself against the real server, in Node with a stand-in for the document; a browser it is not."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node to run the page's script with")
+    url, engine = server
+    (tmp_path / "a.png").write_bytes(png)
+    actions = [
+        {"task": "generate", "text": "a red boat"},
+        {"task": "edit", "text": "make it blue", "picture": True},
+        {"task": "segment", "picture": True},
+        {"task": "reconstruct", "picture": True},
+        {"task": "ask", "text": "What is it?", "picture": True},
+        {"task": "ask", "text": "And what else?", "picture": True},
+        {"task": "edit", "text": "no picture"},
+        {"task": "generate", "text": ""},
+    ]
+    command = [node, str(Path(__file__).with_name("page_harness.js")), str(STATIC / "page.js"), url, KEY]
+    done = subprocess.run([*command, str(tmp_path / "a.png")], input="\n".join(map(json.dumps, actions)),
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    hello, drawn, edited, painted, again, asked, more, without, empty = map(json.loads, done.stdout.splitlines())
+    assert hello == {"model": engine.config.name}
+    options = {"seed": 7, "num_inference_steps": 4}
+    assert [found["pictures"] for found in (drawn, edited, painted, again)] == [5, 5, 5, 1]  # four previews, the whole
+    assert seen(drawn) == engine.generate("a red boat", **options).pictures[0].pixels.tobytes()
+    assert seen(edited) == engine.edit(pixels, "make it blue", **options).pictures[0].pixels.tobytes()
+    assert seen(painted) == engine.segment(pixels, **options).picture.pixels.tobytes()
+    assert painted["regions"] == len(engine.segment(pixels, **options).regions)
+    assert seen(again) == engine.reconstruct(pixels).pictures[0].pixels.tobytes()
+    first = engine.ask(pixels, "What is it?", max_new_tokens=16).text
+    assert asked["talk"] == ["What is it?", first]
+    history = [("What is it?", first)] if first else []
+    assert more["talk"][2:] == ["And what else?", engine.ask(pixels, "And what else?", history=history,
+                                                             max_new_tokens=16).text]  # fmt: skip
+    assert drawn["status"].endswith("s, seed 7")
+    assert (without["error"], without["status"]) == (True, "choose a picture")
+    assert empty["error"]
+    assert "prompt is empty" in empty["status"]
+    assert all(found["ready"] for found in (drawn, edited, painted, again, asked, more, without, empty))
+    assert (drawn["imageHidden"], again["textHidden"], asked["imageHidden"]) == (True, True, False)
+
+
+def seen(found):
+    """Pixels of the last picture that was shown."""
+    kind, data = found["last"].split(",", 1)
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).tobytes()
