@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import itertools
 import json
 import re
 import sys
@@ -22,6 +23,8 @@ from spar_engine.config import ModelConfig, preset, presets
 from spar_engine.errors import ArtefactError, MissingDependency, SparError
 from spar_engine.modules import cuts
 from spar_engine.modules.fused.dit import FusedDit
+from spar_engine.modules.fused.linear import Linear
+from spar_engine.modules.fused.table import Composed
 from spar_engine.modules.fused.triton import TritonOps
 from spar_engine.ops.cubins import VERSION
 from spar_engine.ops.launches.launch import Launch, identity, kind_of
@@ -43,15 +46,27 @@ class Recorder:
         self.launches |= {identity(launch): launch for launch in launches}
 
 
+class AllOps(TritonOps, Composed):
+    """Triton's operators, composed where a product is not plain."""
+
+    def project_cross_attention(self, x: torch.Tensor, product: Any, *rest: Any) -> torch.Tensor:
+        kind = TritonOps if isinstance(product, Linear) else Composed
+        return kind.project_cross_attention(self, x, product, *rest)
+
+    def project_gate_residual(self, x: torch.Tensor, y: torch.Tensor, product: Any, gate: torch.Tensor) -> torch.Tensor:
+        kind = TritonOps if isinstance(product, Linear) else Composed
+        return kind.project_gate_residual(self, x, y, product, gate)
+
+
 def launches_of(config: ModelConfig, arch: int) -> dict[str, Launch]:
-    """Every launch of one model in bf16, by identity: with and without guidance, and for the picture."""
+    """Every launch of one model in bf16 and fp8, by identity: with and without guidance, and for the picture."""
     recorder = Recorder()
-    ops = TritonOps(recorder, arch=arch)
+    ops = AllOps(recorder, arch=arch)
     with torch.device("meta"), torch.inference_mode():
         module = cuts.prepare(cuts.build("dit", config).to(torch.bfloat16))
-        fused, d = FusedDit(module, ops), config.dit
-        side, tokens = d.sample_size, config.query_count + PROMPT
-        for branches in (1, 2):
+        d, side, tokens = config.dit, config.dit.sample_size, config.query_count + PROMPT
+        # With products in 8 bits, what would be fused with them is a launch of its own.
+        for fused, branches in itertools.product((FusedDit(module, ops), FusedDit(module, ops, fp8=True)), (1, 2)):
             cross = torch.empty(d.depth, branches, d.cross_heads, tokens, d.cross_head_dim, dtype=torch.bfloat16)
             lengths = torch.empty(branches, dtype=torch.int32)
             latent = torch.empty(1, side * side, d.in_channels)

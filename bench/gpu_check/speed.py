@@ -5,6 +5,7 @@ python -m spar_bench.gpu_check.speed kernels|components|picture|PEER ROWS
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 import time
@@ -174,6 +175,8 @@ def variants() -> dict[str, dict[str, Any]]:
     """Options of the backend that are compared: the usual choice, each kind of kernel alone, fp8, no graphs."""
     cubins = CUBINS if (CUBINS / "manifest.json").exists() else None
     found = {"auto": {"cubins": cubins}, "torch-kernels": {"kernels": "torch"}}
+    if importlib.util.find_spec("spar_engine._cuda") is not None:
+        found["cuda-kernels"] = {"kernels": "cuda"}
     if cubins:
         found["triton-kernels"] = {"kernels": "triton", "cubins": cubins}
     return found | {"fp8": {"cubins": cubins, "precision": "fp8"}, "no-graphs": {"cubins": cubins, "graphs": 0}}

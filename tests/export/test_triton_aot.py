@@ -13,6 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from spar_engine.config import preset  # noqa: E402
+from spar_engine.modules import cuts  # noqa: E402
+from spar_engine.modules.fused.dit import FusedDit  # noqa: E402
+from spar_engine.modules.fused.linear import Linear  # noqa: E402
 from spar_engine.modules.fused.triton import TritonOps  # noqa: E402
 from spar_engine.ops.launches.launch import identity, kind_of  # noqa: E402
 from spar_export import triton_aot  # noqa: E402
@@ -30,12 +33,32 @@ def test_every_fused_op_of_a_step_is_asked_for(wanted):
     assert kernels == {
         "relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "glumbconv_core",
         "guide_and_step", "clamp_resize_uint8", "route_logits", "route_mix", "route_project",
-        "relu_state", "relu_apply",
+        "relu_state", "relu_apply", "project_cross_attention", "project_gate_residual",
     }  # fmt: skip
     assert all(name == identity(launch) for name, launch in wanted.items())
     norms = [launch for launch in wanted.values() if launch.kernel == "gate_residual"]
     assert {(launch.constants["GATED"], launch.constants["NORMED"]) for launch in norms} == {
         (True, False), (False, True), (True, True)}  # fmt: skip
+
+
+def test_a_sampler_step_of_spar_1b_is_few_launches(monkeypatch):
+    """Fused operators and products, each one kernel, with the embedding; issue: at most 300 nodes a step."""
+    counted = []
+    config = preset("spar-1b")
+    plain_run, plain_product = triton_aot.Recorder.run, Linear.__call__
+    monkeypatch.setattr(triton_aot.Recorder, "run", lambda self, launches, stream: (
+        counted.extend(launches), plain_run(self, launches, stream)))  # fmt: skip
+    monkeypatch.setattr(Linear, "__call__", lambda self, x: counted.append("product") or plain_product(self, x))
+    ops, d = TritonOps(triton_aot.Recorder()), config.dit
+    with torch.device("meta"), torch.inference_mode():
+        fused = FusedDit(cuts.prepare(cuts.build("dit", config).to(torch.bfloat16)), ops)
+        cross = torch.empty(d.depth, 2, d.cross_heads, 288, d.cross_head_dim, dtype=torch.bfloat16)
+        velocity = fused(torch.empty(1, 256, 32), (16, 16), torch.empty(1, d.depth, 6, d.width),
+                         torch.empty(1, 2, d.width), 2, cross, cross, torch.empty(2, dtype=torch.int32))  # fmt: skip
+        flat = torch.empty(1, 256 * 32)
+        ops.guide_and_step(velocity.flatten(1).unsqueeze(1), torch.empty(1), torch.empty(20, 4), flat, flat, 0)
+    beside = 2  # the embedding's product, and the copy of block 0's tokens for the second branch
+    assert len(counted) + beside == 10 * d.depth + 5 <= 300
 
 
 def test_the_sizes_of_a_call_do_not_change_what_is_compiled(wanted):

@@ -17,6 +17,8 @@ pytest.importorskip("triton", reason="Triton is not installed; pip install --no-
 numpy_errors = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter, on NaN and infinity
 
 from spar_bench.gpu_check.ops import OPS, Calls, checked, examples, oracle  # noqa: E402
+from spar_engine.modules.fused.linear import Linear  # noqa: E402
+from spar_engine.modules.fused.table import TorchOps  # noqa: E402
 from spar_engine.modules.fused.triton import TritonOps  # noqa: E402
 from spar_engine.ops.triton.run import Jit  # noqa: E402
 
@@ -74,6 +76,39 @@ def test_strides_that_do_not_fit_are_refused():
         runs().ops.relu_linear_attention(turned, turned, turned)
 
 
+def projected(ops, kind):
+    """Both operators with a product inside, on odd sizes with padded prompts: (attended, gated)."""
+    rng = torch.Generator().manual_seed(4)
+
+    def made(*shape):
+        return torch.randn(shape, generator=rng).to(kind)  # drawn in float32, whatever the kind
+
+    x, keys, values = made(2, 37, 40), made(2, 3, 70, 24), made(2, 3, 70, 24)
+    lengths = torch.tensor([70, 13], dtype=torch.int32)
+    query, out = Linear(made(72, 40) / 6, made(72)), Linear(made(40, 72) / 8, made(40))
+    gate = made(2, 5, 40)[:, 3]
+    attended = ops.project_cross_attention(x, query, 3, keys, values, lengths)
+    return attended, ops.project_gate_residual(x, made(2, 37, 72), out, gate)
+
+
+def worst(got, want):
+    return [float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)]
+
+
+def projected_errors():
+    """Of the kernels and of plain torch, against float64."""
+    want = projected(TorchOps(torch.float64), torch.float64)
+    return worst(projected(runs().ops, torch.float32), want), worst(
+        projected(TorchOps(torch.float32), torch.float32), want
+    )
+
+
+def test_products_inside_an_operator():
+    """At most twice the error of plain torch in float32, and a unit of the largest value, which is below 16."""
+    ours, plain = projected_errors()
+    assert all(mine <= 2 * theirs + 2.0**-20 for mine, theirs in zip(ours, plain, strict=True))
+
+
 # What is broken, and the example that must show it: a tail, a swapped head, a missing rescale, a wrong tap ...
 BROKEN = [
     ("relu_linear_attention", "t < tokens)", "t < tokens - 1)", "odd-sizes"),
@@ -100,9 +135,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@numpy_errors
-@pytest.mark.parametrize(("op", "right", "wrong", "example"), BROKEN, ids=lambda value: str(value)[:24])
-def test_a_broken_copy_is_caught(op, right, wrong, example, tmp_path, monkeypatch):
+def break_source(op, right, wrong, tmp_path, monkeypatch):
     original = importlib.import_module(f"spar_engine.ops.triton.{op}")
     text = Path(original.__file__).read_text("utf-8")
     assert right in text, f"the copy of {op} cannot be broken: its source no longer has {right!r}"
@@ -112,6 +145,27 @@ def test_a_broken_copy_is_caught(op, right, wrong, example, tmp_path, monkeypatc
     broken = module_from_spec(place)
     place.loader.exec_module(broken)
     monkeypatch.setitem(sys.modules, original.__name__, broken)
+
+
+@pytest.mark.parametrize(
+    ("op", "right", "wrong"),
+    [
+        ("cross_attention", "columns = (head * HEAD_DIM + d)", "columns = ((HEADS - 1 - head) * HEAD_DIM + d)"),
+        ("cross_attention", "q += tl.load(bias + head * HEAD_DIM + d", "q += 0 * tl.load(bias + head * HEAD_DIM + d"),
+        ("gate_residual", "(t // tokens)[:, None] * gate_stride", "0 * t[:, None]"),
+        ("gate_residual", "range(0, INNER, BLOCK_K)", "range(0, INNER - BLOCK_K, BLOCK_K)"),
+    ],
+)
+def test_a_broken_product_is_caught(op, right, wrong, tmp_path, monkeypatch):
+    break_source(op, right, wrong, tmp_path, monkeypatch)
+    ours, plain = projected_errors()
+    assert any(mine > 100 * theirs for mine, theirs in zip(ours, plain, strict=True))
+
+
+@numpy_errors
+@pytest.mark.parametrize(("op", "right", "wrong", "example"), BROKEN, ids=lambda value: str(value)[:24])
+def test_a_broken_copy_is_caught(op, right, wrong, example, tmp_path, monkeypatch):
+    break_source(op, right, wrong, tmp_path, monkeypatch)
     inputs = cases(op)[example]
     with np.errstate(all="ignore"):
         results = runs()(op, inputs)

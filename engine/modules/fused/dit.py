@@ -84,13 +84,11 @@ class FusedDit:
         x = torch.addmm(table, flat, self.embed.t()).unflatten(0, latent.shape[:2])
         normed = ops.layer_norm_modulate(x, modulation[:, 0, 0], modulation[:, 0, 1], eps)
         for index, block in enumerate(self.blocks):
-            mixed = self.self_attention(block, normed)
-            x = ops.gate_residual(x, mixed, modulation[:, index, 2])
+            x = ops.project_gate_residual(x, self.self_attention(block, normed), block.out, modulation[:, index, 2])
             if index == 0:
                 x, modulation, final = (spread(part, branches) for part in (x, modulation, final))
                 x = x.contiguous()
-            query = split_heads(block.query(x.to(self.half)), block.cross_heads)
-            mixed = join_heads(ops.cross_attention(query, keys[index], values[index], lengths))
+            mixed = ops.project_cross_attention(x, block.query, block.cross_heads, keys[index], values[index], lengths)
             own = modulation[:, index]
             x, normed = ops.gate_residual_norm(x, block.cross_out(mixed), None, own[:, 3], own[:, 4], eps)
             grown = block.up(normed).unflatten(1, grid)
@@ -101,9 +99,9 @@ class FusedDit:
         return self.head(normed)
 
     def self_attention(self, block: FusedBlock, normed: torch.Tensor) -> torch.Tensor:
-        """Normed tokens [batch, tokens, width] through one projection, ReLU attention and the way out."""
+        """Normed tokens [batch, tokens, width] through one projection and ReLU attention."""
         query, key, value = (split_heads(part, block.heads) for part in block.qkv(normed).chunk(3, dim=-1))
-        return block.out(join_heads(self.ops.relu_linear_attention(query, key, value)))
+        return join_heads(self.ops.relu_linear_attention(query, key, value))
 
 
 def spread(x: torch.Tensor, branches: torch.Tensor | int) -> torch.Tensor:

@@ -6,6 +6,7 @@ the residual stream, modulation, tables and vectors are float32. Sources: spec 2
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 
 from ...errors import BackendError, InputError
 from ...ops.torch_ops import linear_attention, route_tokens, wide
+from ..layers import join_heads, split_heads
 
 OPS = (
     "relu_linear_attention",
@@ -28,11 +30,30 @@ OPS = (
 )
 
 
+PROJECTED = ("project_cross_attention", "project_gate_residual")
+"""Operators that an implementation may have beside `OPS`; `Composed` makes them of a product and one of those."""
+
+
 class Unsupported(Exception):
     """An implementation has no kernel for this call; nothing was computed."""
 
 
-class Dispatched:
+class Composed:
+    """Operators with a product in them, made of the product and the operator without it."""
+
+    def project_cross_attention(
+        self, x: torch.Tensor, product: Any, heads: int, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """`cross_attention` of the queries product(x), x [batch, tokens, width] -> [batch, tokens, width]."""
+        query = split_heads(product(x.to(self.half)), heads)
+        return join_heads(self.cross_attention(query, keys, values, lengths))
+
+    def project_gate_residual(self, x: torch.Tensor, y: torch.Tensor, product: Any, gate: torch.Tensor) -> torch.Tensor:
+        """`gate_residual` of x and product(y)."""
+        return self.gate_residual(x, product(y), gate)
+
+
+class Dispatched(Composed):
     """Each operator by the first implementation that can run a call.
 
     implementations  name -> object with some of the operators, best first; the last one has them all
@@ -41,10 +62,27 @@ class Dispatched:
 
     def __init__(self, implementations: dict[str, Any]):
         self.implementations = implementations
-        self.used: dict[str, set[str]] = {op: set() for op in OPS}
+        self.half = list(implementations.values())[-1].half
+        self.used: dict[str, set[str]] = {op: set() for op in (*OPS, *PROJECTED)}
         for op in OPS:
             able = [(name, getattr(each, op)) for name, each in implementations.items() if hasattr(each, op)]
             setattr(self, op, partial(self._call, op, able))
+
+    def project_cross_attention(self, *arguments: Any) -> torch.Tensor:
+        return self._projected("project_cross_attention", *arguments)
+
+    def project_gate_residual(self, *arguments: Any) -> torch.Tensor:
+        return self._projected("project_gate_residual", *arguments)
+
+    def _projected(self, op: str, *arguments: Any) -> torch.Tensor:
+        """By an implementation that has the product inside, else composed of what answers each part."""
+        for name, each in self.implementations.items():
+            if hasattr(each, op) and not isinstance(each, Composed):
+                with contextlib.suppress(Unsupported, InputError):
+                    answer = getattr(each, op)(*arguments)
+                    self.used[op].add(name)
+                    return answer
+        return getattr(super(), op)(*arguments)
 
     def _call(self, op: str, able: list[tuple[str, Any]], *arguments: Any) -> Any:
         for name, call in able:
@@ -57,7 +95,7 @@ class Dispatched:
         raise BackendError(f"cuda: no implementation of {op} takes this call; it has {[name for name, _ in able]}")
 
 
-class TorchOps:
+class TorchOps(Composed):
     """Every operator as a composition of torch functions."""
 
     def __init__(self, half: torch.dtype = torch.bfloat16):

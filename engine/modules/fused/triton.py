@@ -8,6 +8,8 @@ import torch
 
 from ...ops.launches import attention, pictures, rows
 from ...ops.launches.launch import Launch
+from ..layers import join_heads
+from .linear import Linear
 from .table import Unsupported
 
 
@@ -45,6 +47,23 @@ class TritonOps:
     ) -> torch.Tensor:
         out = token_major(*query.shape, query)
         self._run(query, attention.cross_attention(query, keys, values, out, lengths=lengths, **self.settings))
+        return out
+
+    def project_cross_attention(
+        self, x: torch.Tensor, product: Any, heads: int, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """`cross_attention` of product(x), which is made within; x and the result are [batch, tokens, width]."""
+        weight, bias = self._plain("project_cross_attention", product)
+        out = token_major(len(x), heads, x.shape[1], weight.shape[0] // heads, weight)
+        self._run(x, attention.project_cross_attention(x, weight, bias, keys, values, out, lengths=lengths,
+                                                       **self.settings))  # fmt: skip
+        return join_heads(out)
+
+    def project_gate_residual(self, x: torch.Tensor, y: torch.Tensor, product: Any, gate: torch.Tensor) -> torch.Tensor:
+        """x + gate * product(y)."""
+        out = torch.empty_like(x)
+        weight, bias = self._plain("project_gate_residual", product)
+        self._run(x, rows.project_gate_residual(y, weight, bias, gate, x, out, **self.settings))
         return out
 
     def layer_norm_modulate(
@@ -109,6 +128,12 @@ class TritonOps:
         self._run(levels, rows.dynamic_token_routing(levels, *tensors, weights, routed, temperature=temperature,
                                                      scratch=_scratch(levels), **self.settings))  # fmt: skip
         return routed, weights
+
+    def _plain(self, op: str, product: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of a product that is not quantised."""
+        if not isinstance(product, Linear) or product.bias is None:
+            raise Unsupported(op)
+        return product.weight, product.bias
 
     def _run(self, like: torch.Tensor, launches: list[Launch]) -> None:
         if not self.runner.has(launches):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .launch import Launch, Scratch, alike, divided, power_of_two, strides, tuning
+from .launch import Launch, Scratch, alike, dense, divided, power_of_two, strides, tuning
 
 
 def relu_linear_attention(
@@ -64,5 +64,29 @@ def cross_attention(
         {"ROW": given[2], "HEAD": given[1], "ROW_OUT": target[2], "HEAD_OUT": target[1], "ROW_KEYS": stored[2],
          "HEADS": heads, "HEAD_DIM": head_dim, "SCALE": factor * math.log2(math.e),
          "BLOCK_D": power_of_two(head_dim), "BLOCK_T": chosen["tokens"], "BLOCK_K": chosen["keys"], "WIDE": wide},
+        chosen["warps"], chosen["stages"],
+    )]  # fmt: skip
+
+
+def project_cross_attention(
+    x: Any, weight: Any, bias: Any, keys: Any, values: Any, out: Any, *, lengths: Any, wide: bool, arch: int = 80
+) -> list[Launch]:
+    """x [batch, tokens, width], weight [heads * head_dim, width]; the rest as `cross_attention`."""
+    op = "cross_attention"
+    dense(op, x=x, weight=weight)
+    alike(op, "keys", keys, "values", values)
+    batch, heads, tokens, head_dim = out.shape
+    if 0 in out.shape:
+        return []
+    chosen = tuning("project_cross_attention", arch)
+    target, stored = strides(op, "out", out), strides(op, "keys", keys)
+    return [Launch(
+        op, "project_cross_attention", (divided(tokens, chosen["tokens"]), batch * heads),
+        {"x": x, "weight": weight, "bias": bias, "keys": keys, "values": values, "lengths": lengths, "out": out},
+        {"tokens": tokens, "out_batch_stride": target[0], "keys_batch_stride": stored[0],
+         "keys_head_stride": stored[1]},
+        {"WIDTH": x.shape[2], "ROW_OUT": target[2], "HEAD_OUT": target[1], "ROW_KEYS": stored[2], "HEADS": heads,
+         "HEAD_DIM": head_dim, "SCALE": head_dim**-0.5 * math.log2(math.e), "BLOCK_D": power_of_two(head_dim),
+         "BLOCK_T": chosen["tokens"], "BLOCK_K": chosen["keys"], "BLOCK_W": chosen["inner"], "WIDE": wide},
         chosen["warps"], chosen["stages"],
     )]  # fmt: skip

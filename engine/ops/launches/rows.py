@@ -55,6 +55,26 @@ def gate_residual(
     )]  # fmt: skip
 
 
+def project_gate_residual(
+    y: Any, weight: Any, bias: Any, gate: Any, x: Any, out: Any, *, wide: bool, arch: int = 80
+) -> list[Launch]:
+    """y [batch, tokens, inner], weight [width, inner], gate [batch, width], x, out [batch, tokens, width]."""
+    op = "gate_residual"
+    dense(op, y=y, weight=weight, x=x, out=out)
+    batch, tokens, width = x.shape
+    if 0 in x.shape:
+        return []
+    chosen = tuning("project_gate_residual", arch)
+    grid = (divided(batch * tokens, chosen["tokens"]), divided(width, chosen["columns"]))
+    return [Launch(
+        op, "project_gate_residual", grid,
+        {"y": y, "weight": weight, "bias": bias, "gate": gate, "x": x, "out": out},
+        {"tokens": tokens, "rows": batch * tokens, "gate_stride": row_stride(op, "gate", gate)},
+        {"INNER": y.shape[2], "WIDTH": width, "BLOCK_T": chosen["tokens"], "BLOCK_N": chosen["columns"],
+         "BLOCK_K": chosen["inner"], "WIDE": wide}, chosen["warps"], chosen["stages"],
+    )]  # fmt: skip
+
+
 def glumbconv_core(x: Any, weight: Any, bias: Any, out: Any, *, wide: bool = False, arch: int = 80) -> list[Launch]:
     """x [batch, rows, columns, 2 * hidden], out [batch, rows, columns, hidden]."""
     op = "glumbconv_core"
