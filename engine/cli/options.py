@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import Any
 
@@ -40,6 +41,16 @@ def add_sampling(parser: argparse.ArgumentParser, images: bool = True) -> None:
     if images:
         group.add_argument("-n", "--num-images", type=int, default=1, help="pictures of each prompt (1)")
         group.add_argument("--native", action="store_true", help="full decoder size instead of 28/32 of it")
+        group.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="in multiples of 32, half to twice the "
+                           "training size (default: that size, and 28/32 of it is kept)")  # fmt: skip
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Rows and columns of "WIDTHxHEIGHT"."""
+    sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 512x768")
+    return int(sides[2]), int(sides[1])
 
 
 def add_output(parser: argparse.ArgumentParser, default: str | None) -> None:

@@ -54,7 +54,7 @@ def _command(commands: Any, name: str, run: Any, text: str, output: str | None) 
 
 
 def _sampling(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("seed", "num_inference_steps", "guidance_scale", "num_images", "native")
+    names = ("seed", "num_inference_steps", "guidance_scale", "num_images", "native", "size")
     return {name: getattr(arguments, name) for name in names if name in arguments}
 
 

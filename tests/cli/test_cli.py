@@ -44,6 +44,18 @@ def test_generate_writes_pictures_that_remember_their_making(checkpoint, tmp_pat
     assert found["timings"]["components"]["dit"]["calls"] == 8
 
 
+def test_a_size_from_the_command_line(checkpoint, tmp_path, capsys):
+    assert spar("generate", "a boat", *on(checkpoint), "--steps", 1, "--size", "160x96", "-o", tmp_path / "x.png") == 0
+    assert Image.open(tmp_path / "x.png").size == (160, 96)
+    kept = read_settings(tmp_path / "x.png")
+    assert (kept["size"], kept["outside_training_size"]) == ([96, 160], True)
+    assert spar("generate", "a boat", *on(checkpoint), "--size", "100x96", "-o", tmp_path / "y.png") == 2
+    assert "use 96 or 128" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        spar("generate", "a boat", *on(checkpoint), "--size", "wide")
+    assert "'wide' is not of the form 512x768" in capsys.readouterr().err
+
+
 def test_every_task_from_the_command_line(checkpoint, picture, tmp_path, capsys):
     assert spar("edit", picture, "make it blue", *on(checkpoint), "--steps", 2, "-o", tmp_path / "e.jpg") == 0
     assert read_settings(tmp_path / "e.jpg")["instruction"] == "make it blue"
