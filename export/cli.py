@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     tensorrt.add(commands.add_parser("tensorrt", help="TensorRT plans, one for each component"))
     _add_status(commands.add_parser("status", help="what is fresh, what is stale, and why"))
     _add_convert(commands.add_parser("convert", help="PyTorch pickle to safetensors"))
+    _add_wheels(commands.add_parser("wheels", help="wheels in small verified pieces, for an offline machine"))
     return top
 
 
@@ -71,6 +72,14 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", help="directory whose config.json and tokenizer belong to the tensors")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     command.set_defaults(run=_convert)
+
+
+def _add_wheels(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=("split", "join"), help="split wheels, or join the pieces in a folder")
+    command.add_argument("source", nargs="+", help="split: wheels; join: the folder")
+    command.add_argument("-o", "--out", help="split: folder to make")
+    command.add_argument("--size", type=int, default=60, metavar="MIB", help="split: largest piece (60)")
+    command.set_defaults(run=_wheels)
 
 
 def add_common(command: argparse.ArgumentParser) -> None:
@@ -162,6 +171,22 @@ def _convert(arguments: argparse.Namespace) -> int:
     else:
         print(f"{made.directory}: {made.tensors} tensors, {made.bytes / 1e6:.1f} MB"
               + (f"; left out {len(made.left_out)} that only training uses" if made.left_out else ""))  # fmt: skip
+    return 0
+
+
+def _wheels(arguments: argparse.Namespace) -> int:
+    from .wheels import join, split
+
+    if arguments.action == "join":
+        if len(arguments.source) != 1:
+            raise InputError("join takes one folder")
+        for wheel in join(arguments.source[0]):
+            print(wheel)
+        return 0
+    if arguments.out is None:
+        raise InputError("split needs a folder to make: -o FOLDER")
+    pieces = split(arguments.source, arguments.out, arguments.size << 20)
+    print(f"{arguments.out}: {len(pieces)} pieces of at most {arguments.size} MiB; join them there with: sh join.sh")
     return 0
 
 

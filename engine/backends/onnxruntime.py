@@ -13,7 +13,7 @@ from ..errors import ArtefactError, BackendError
 from . import ort_memory
 from .artefacts import Artefacts
 from .build import prepared
-from .ort_options import PROVIDERS, give_back, run_options, runtime, session_options
+from .ort_options import DEVICES, PROVIDERS, give_back, missing_tensorrt, run_options, runtime, session_options
 from .resident import Resident
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class OnnxRuntimeBackend:
     artefacts  directory made by `spar-export onnx`; None: the user's cache, where they are made when needed
     precision  "fp32", the only one
     threads    threads of one run; None: the physical cores
-    provider   "cpu", "cuda", or "auto": a GPU where the installed runtime can use one
+    provider   "cpu", "cuda", "tensorrt" (TensorRT 10.x only), or "auto": a GPU where the installed runtime can use one
     errors     MissingDependency without onnxruntime; ArtefactError for artefacts that do not fit; BackendError else
     """
 
@@ -118,6 +118,9 @@ class OnnxRuntimeBackend:
         if PROVIDERS[provider] not in offered:
             raise BackendError(f"onnxruntime: provider={provider!r} is not in the installed build, which has "
                                f"{offered}; pip install onnxruntime-gpu, or use provider='cpu'")  # fmt: skip
+        if provider == "tensorrt" and (why := missing_tensorrt()):
+            raise BackendError(f"onnxruntime: provider='tensorrt' is refused: {why}; use provider='cuda', or "
+                               "backend='tensorrt' with plans of spar-export tensorrt")  # fmt: skip
         return provider
 
     def _files(self, component: str, taps: bool) -> tuple[bytes, dict[str, SafetensorsFile]]:
@@ -135,7 +138,8 @@ class OnnxRuntimeBackend:
     def _session(self, component: str, graph: bytes, files: dict[str, SafetensorsFile]) -> Any:
         options = session_options(self._ort, component, files, self.threads)
         wanted = PROVIDERS[self.provider]
-        providers = [wanted] if self.provider == "cpu" else [wanted, PROVIDERS["cpu"]]
+        below = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu")}[self.provider]  # for what it does not take
+        providers = [wanted, *(PROVIDERS[name] for name in below)]
         try:
             session = self._ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:
@@ -155,7 +159,7 @@ class OnnxRuntimeBackend:
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(inputs[name], tensor.dtype))
         for name in names:
-            binding.bind_output(name, self.provider if name in STAYS else "cpu")
+            binding.bind_output(name, DEVICES[self.provider] if name in STAYS else "cpu")
         session.run_with_iobinding(binding)
         outputs = zip(names, binding.get_outputs(), strict=True)
         return {name: Resident(value) if name in STAYS else value.numpy() for name, value in outputs}

@@ -11,7 +11,24 @@ from ..errors import MissingDependency
 if TYPE_CHECKING:
     from ..weights.safetensors import SafetensorsFile
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+DEVICES = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda"}
+"""Where the values of a provider lie."""
+TENSORRT = "libnvinfer.so.10"
+"""What the TensorRT provider is linked against: no other major version of TensorRT serves it."""
+
+
+def missing_tensorrt() -> str | None:
+    """Why the TensorRT provider cannot start on this machine, by the libraries alone; None: they are there."""
+    try:
+        ctypes.CDLL(TENSORRT)
+    except OSError:
+        return f"it needs TensorRT 10.x, and {TENSORRT} is not here; TensorRT 11 and TensorRT-RTX do not serve it"
+    return None
 
 
 def runtime() -> Any:

@@ -14,6 +14,7 @@ from .plans.device import Device
 from .plans.lane import Lane
 from .plans.library import engine_of, library, refit, stored_types
 from .plans.manifest import TAPS, PlanEntry, read_plans
+from .plans.plugins import load_plugins
 from .plans.reader import Plans
 from .plans.slots import Filling
 
@@ -103,6 +104,8 @@ class TensorRTBackend:
             if name not in self._parts:
                 self._device.enter()
                 entry = self._plans.entry(name)
+                if entry.operators.startswith("plugins"):
+                    load_plugins(self._trt, name, entry.key.get("kernels", "unknown"))
                 engine = engine_of(self._trt, self._runtime, name, self._plans.plan(name, entry.plan))
                 if entry.stripped:
                     self._fill(name, engine, entry, self.weights)

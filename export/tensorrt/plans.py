@@ -136,7 +136,7 @@ class _Work:
         self.progress.begin(name, reasons)
         self.progress.phase("tracing")
         graph = plan_graph(
-            self.component, self.weights, settings.precision, plugins=settings.flavour.plugins,
+            self.component, self.weights, settings.precision, plugins=settings.plugins is not None,
             dynamic=settings.dynamic, taps=name.endswith(TAPS),
         )  # fmt: skip
         made = self._entry(graph, before)
@@ -178,7 +178,8 @@ class _Work:
         if timing is not None:
             self._last_timing(gpu, timing)
         job = {
-            "component": name, "flavour": self.settings.flavour.name, "graph": str(work / "graph.onnx"),
+            "component": name, "plugins": None if self.settings.plugins is None else str(self.settings.plugins),
+            "flavour": self.settings.flavour.name, "graph": str(work / "graph.onnx"),
             "weights": self._places(graph, work), "gpu": list(self.settings.gpus),
             "flags": ["STRIP_PLAN", "REFIT_IDENTICAL"] if self.settings.stripped else [],
             "profiles": [self._shapes(profile) for profile in entry.profiles],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from spar_engine.backends.plans.manifest import PlanManifest, Profile
+from spar_engine.backends.plans.plugins import plugin_library
 from spar_engine.components import components
 from spar_engine.config import ModelConfig
 from spar_engine.errors import ArtefactError, InputError
@@ -26,6 +28,11 @@ class Settings:
     limits: tuple[int, ...] | None = None  # buckets of prompts; None: those that follow from the model, or one for all
     dynamic: bool = False
     stripped: bool = False
+
+    @property
+    def plugins(self) -> Path | None:
+        """The library of plugins that plans use; None: operators of domain `spar` are decomposed."""
+        return plugin_library() if self.flavour.plugins and self.precision == "bf16" else None
 
     def profiles(self, name: str, config: ModelConfig) -> tuple[Profile, ...]:
         """The profiles of component `name`."""

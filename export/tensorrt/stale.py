@@ -9,6 +9,7 @@ from typing import Any
 from spar_engine.backends.manifest import GraphFile
 from spar_engine.backends.plans import identity
 from spar_engine.backends.plans.manifest import PlanEntry, Profile, component_of
+from spar_engine.backends.plans.plugins import NONE, kernels
 from spar_engine.errors import MissingDependency
 from spar_engine.weights.digest import file_digest
 
@@ -23,6 +24,7 @@ def key_now(name: str, weights: Any, settings: Settings, entry: PlanEntry) -> di
         "configuration": identity.configuration(name, weights.config),
         "code": identity.code(),
         "weights": identity.weights_key(weights, entry.parameters, settings.stripped),
+        "kernels": NONE if entry.operators == "none" else kernels(settings.plugins),
         **machine_key(settings),
         "profiles": said(settings.profiles(name, weights.config)),
     }

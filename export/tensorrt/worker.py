@@ -52,6 +52,8 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
     """Parse the graph, build the plan, write it to `job["plan"]`; what the caller should know of it."""
     trt = flavour_of(job["flavour"]).module()
     log = _logger(trt)
+    if job["plugins"] is not None and trt.get_plugin_registry().load_library(job["plugins"]) is None:
+        raise BackendError(f"TensorRT does not load {job['plugins']}; build it against this version of TensorRT")
     builder = trt.Builder(log)
     builder.max_threads = job["threads"]
     network = builder.create_network(_network_flags(trt))

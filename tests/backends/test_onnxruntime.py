@@ -122,7 +122,7 @@ def test_a_run_that_fails_names_the_component(backend, weights, monkeypatch):
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"precision": "int8"}, r"precision='int8' is unknown; it has \['fp32'\]"),
-    ({"provider": "vulkan"}, r"provider='vulkan' is unknown; it has \['auto', 'cpu', 'cuda'\]"),
+    ({"provider": "vulkan"}, r"provider='vulkan' is unknown; it has \['auto', 'cpu', 'cuda', 'tensorrt'\]"),
     ({"threads": 0}, "threads=0 must be a whole number of at least 1"),
     ({"threads": True}, "threads=True must be"),
 ])  # fmt: skip

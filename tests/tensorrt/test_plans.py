@@ -151,7 +151,8 @@ def job_of(tmp_path, node, name="odd"):
     path = tmp_path / "graph.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=11).SerializeToString())
     return {"component": name, "flavour": "rtx", "graph": str(path), "weights": [], "gpu": ["sm86"], "flags": [],
-            "profiles": [], "plan": str(tmp_path / "odd.plan"), "timing": None, "threads": 1}  # fmt: skip
+            "profiles": [], "plugins": None, "plan": str(tmp_path / "odd.plan"), "timing": None,
+            "threads": 1}  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "domain"), [("Unheard", ""), ("ReluLinearAttention", "spar")])
