@@ -13,7 +13,9 @@ import importlib
 import itertools
 import json
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,21 @@ def compile_one(launch: Launch, arch: int) -> tuple[bytes, dict[str, Any], list[
                                "trailing": found - len(parameters)}, parameters  # fmt: skip
 
 
+def resources(code: bytes) -> dict[str, int]:
+    """Registers of a thread and bytes of its stack, which is where registers spill to; {} without Triton's own tool."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    if not tool.exists():
+        return {}
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", told)
+    return {"registers": int(found[1]), "stack": int(found[2])} if found else {}
+
+
 def build(out: Path, configs: Iterable[ModelConfig], archs: Iterable[int], say: Any = print) -> dict[str, Any]:
     """Compile everything into `out`; the manifest is written last. Returns the manifest."""
     try:
@@ -133,7 +150,8 @@ def build(out: Path, configs: Iterable[ModelConfig], archs: Iterable[int], say: 
             (out / file).write_bytes(code)
             entry = kernels.setdefault(name, {"op": launch.op, "kernel": launch.kernel, "parameters": parameters,
                                               "constants": launch.constants, "cubins": {}})  # fmt: skip
-            entry["cubins"][str(arch)] = {"file": file, "sha256": hashlib.sha256(code).hexdigest(), **loading}
+            entry["cubins"][str(arch)] = {"file": file, "sha256": hashlib.sha256(code).hexdigest(), **loading,
+                                           **resources(code)}  # fmt: skip
             say(f"sm_{arch}  {launch.kernel:24} {name}  {len(code):7d} bytes, {loading['shared']:6d} of shared memory")
     manifest = {"version": VERSION, "triton": triton.__version__, "models": [config.name for config in configs],
                 "kernels": kernels}  # fmt: skip

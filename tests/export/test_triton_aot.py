@@ -104,7 +104,7 @@ from pathlib import Path
 from spar_engine.config import preset
 from spar_export import triton_aot
 every = triton_aot.launches_of
-kept = {"relu_state", "route_mix"}
+kept = {"relu_state", "glumbconv_core"}
 triton_aot.launches_of = lambda config, arch: {
     name: launch for name, launch in every(config, arch).items() if launch.kernel in kept}
 triton_aot.build(Path(sys.argv[1]), [preset("spar-1b")], [80, 90], say=lambda line: None)
@@ -114,8 +114,9 @@ triton_aot.build(Path(sys.argv[1]), [preset("spar-1b")], [80, 90], say=lambda li
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     seen = {(entry["kernel"], arch) for entry in manifest["kernels"].values() for arch in entry["cubins"]}
-    assert seen == {(kernel, arch) for kernel in ("relu_state", "route_mix") for arch in ("80", "90")}
+    assert seen == {(kernel, arch) for kernel in ("relu_state", "glumbconv_core") for arch in ("80", "90")}
     for entry in manifest["kernels"].values():
         assert all(found["trailing"] >= 0 for found in entry["cubins"].values())
+        assert all(found.get("stack", 0) == 0 for found in entry["cubins"].values()), "registers spill"
         for found in entry["cubins"].values():
             assert (tmp_path / found["file"]).read_bytes()[:4] == b"\x7fELF"
