@@ -31,11 +31,12 @@ def judge(component: str, name: str, got: np.ndarray, plain: np.ndarray, truth: 
 
 
 def examine_components(
-    backend: Any, weights: Any, precision: str, names: list[str] | None = None, seed: int = 0
+    backend: Any, weights: Any, precision: str, names: list[str] | None = None, seed: int = 0, layers: bool = True
 ) -> Iterator[Row]:
     """Outputs of every component on random inputs of the usual sizes; inner tensors of the first that fails.
 
-    Rows of inner tensors follow the failing component in the order of computation, and end at the first bad one.
+    Rows of inner tensors follow the failing component in the order of computation, and end at the first bad one;
+    without `layers` there are none.
     """
     from ..backends.torch import TorchBackend
     from ..components import components
@@ -47,7 +48,7 @@ def examine_components(
         if name not in weights.parts or (names is not None and name not in names):
             continue
         inputs = spec.example(rng)
-        inner = not failed
+        inner = layers and not failed
         answers = {}
         for other in (plain_precision, true_precision):
             oracle = TorchBackend(weights, precision=other)
@@ -57,7 +58,7 @@ def examine_components(
         got = backend.run(name, inputs)
         rows = [judge(name, output, got[output], plain[output], truth[output], precision) for output in spec.outputs]
         yield from rows
-        if failed or all(row.passed for row in rows):
+        if not inner or all(row.passed for row in rows):
             continue
         failed = True
         seen = backend.run(name, inputs, taps=True)

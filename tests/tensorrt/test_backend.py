@@ -95,7 +95,7 @@ def plans(weights, tmp_path):
         plan = record(tmp_path, f"{name}.plan", plan_of(specs[name], stripped))
         constants = record(tmp_path, f"{name}.constants.onnx", b"a graph") if name == "dit" else None
         entries[name] = PlanEntry(plan, constants, slots, stripped, key, ("sm86",), (profile,), {"batch": 1} if
-                                  name == "dit" else {}, "none", parameters, 1.0, 1)  # fmt: skip
+                                  name == "dit" else {}, "none", parameters, 1.0, 1, "no")  # fmt: skip
     timing = {"sm86": record(tmp_path, "timing-sm86.cache", b"timings of kernels")}
     manifest = PlanManifest(weights.config.name, "rtx", "bf16", timing, entries)
     (tmp_path / "manifest.json").write_text(manifest.dumps())

@@ -81,7 +81,8 @@ def test_all_components_for_four_gpus(weights, tmp_path, precision):
     operators = {name: entry.operators for name, entry in manifest.components.items() if entry.operators != "none"}
     assert operators == {"condition": "decomposed: DynamicTokenRouting", "dit": "decomposed: ReluLinearAttention",
                          "decoder": "decomposed: ReluLinearAttention"}  # fmt: skip
-    assert {name for name, _ in watch.notes} == set(operators)
+    said = {name for name, text in watch.notes if text.startswith("operators of domain spar are decomposed")}
+    assert said == set(operators)
     assert watch.shares
     assert all(0 <= one <= 1 for one in watch.shares if one is not None)
     assert not any(status(tmp_path, weights).values())

@@ -40,6 +40,7 @@ class PlanEntry:
     parameters: tuple[str, ...]  # checkpoint tensors behind the weights
     seconds: float  # that the build took
     memory: int  # peak of the building process, bytes
+    verified: str  # the GPU on which it was compared with torch, or why it was not
 
 
 @dataclass(frozen=True, slots=True)
