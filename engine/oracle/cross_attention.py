@@ -54,8 +54,9 @@ def bound(inputs: Inputs, dtype: str = "f32", weights: str = "f32") -> np.ndarra
 
     A weight is exp(logit - largest). Its logit is off by the dot product's error and, with scaling, subtraction and the
     change of base, by a few units of the largest logit; the exponential adds 4 units. Every tile of keys rescales what
-    came before by one more such factor. The divisor is a sum of the same weights before they are rounded, so a relative
-    error r of every weight moves the quotient by at most (1 + r)^2 / (1 - r) - 1 of sum of weight * |value|.
+    came before by one more such factor, and so does joining two parts of the keys. The divisor is a sum of the same
+    weights before they are rounded, so a relative error r of every weight moves the quotient by at most
+    (1 + r)^2 / (1 - r) - 1 of sum of weight * |value|.
     """
     logits, valid, scale = _logits(inputs)
     clean = {name: np.asarray(inputs[name], np.float64) for name in ("query", "keys", "values")}
@@ -68,7 +69,7 @@ def bound(inputs: Inputs, dtype: str = "f32", weights: str = "f32") -> np.ndarra
         dots = bounds.dot(bounds.exact(clean["query"]), bounds.exact(clean["keys"].swapaxes(-1, -2)))
         size = scale * np.where(valid, dots.size, 0).max(-1, keepdims=True)
         wrong = scale * np.where(valid, dots.error, 0).max(-1, keepdims=True)
-        tiles = -(-keys // TILE)
+        tiles = -(-keys // TILE) + 1
         # Twice each: a logit's own error and that of the largest logit, per exponential; 4 units of the exponential.
         relative = np.expm1(tiles * (2 * wrong + 8 * unit * size + 8 * unit)) + bounds.gamma(keys + tiles)
         rounding = bounds.UNIT[weights] if weights != "f32" else 0.0

@@ -31,6 +31,8 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
         "keys of another head": ("head * strides.head", f"(array == args.keys ? {NEXT_HEAD} : head) * strides.head"),
         "no rescaling": ("*= shrink[i / 2]", "*= 1"),
         "stage still read": (LAST_BARRIER, ""),
+        "second half of the keys lost": (" + shared.other[4 + n * 4 + i][column] * add", ""),
+        "halves not joined in time": ("= out[n][i];\n  }\n  __syncthreads();", "= out[n][i];\n  }"),
         "head not padded": ("args.keys_strides.token, length - key, args.head_dim", "args.keys_strides.token, 64, dim"),
     },
     "layer_norm_modulate": {

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 NAME = "_cuda_emulated"
 FLAGS = (
-    *("-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"),
+    *("-std=c++20", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"),
     # _longjmp between stacks is what fibers are made of; unroll pragmas are for nvcc.
     *("-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-DSPAR_CUDA_EMULATION", f"-DSPAR_CUDA_MODULE={NAME}"),
@@ -61,12 +61,13 @@ def build(folder: Path, changed: dict[Path, str] | None = None) -> Path:
     objects = []
     for source in sources():
         text = changed.get(source, source.read_text("utf-8"))
-        made = folder / f"{_digest(common, str(source.relative_to(CSRC)), text)}.o"
+        level = "-O0" if source in changed else "-O1"  # broken copies run once: their compilation is what takes time
+        made = folder / f"{_digest(common, str(source.relative_to(CSRC)), level, text)}.o"
         if not made.exists():
             aside = folder / f"{made.stem}.{os.getpid()}"
             copy = aside.with_suffix(".cpp")
             copy.write_text(f'#line 1 "{source}"\n{text}', "utf-8")
-            _run(compiler(), *FLAGS, f"-I{source.parent}", "-c", copy, "-o", aside)
+            _run(compiler(), *FLAGS, level, f"-I{source.parent}", "-c", copy, "-o", aside)
             copy.unlink()
             aside.replace(made)
         objects.append(made)

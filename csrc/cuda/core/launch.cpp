@@ -14,6 +14,8 @@ void refuse_launch(cudaError_t error, const char* op, size_t shared) {
              std::to_string(CUDART_VERSION / 1000) + "; elsewhere load with backend=\"native\"";
   else if (error == cudaErrorInvalidValue)
     remedy = "; the block asks for " + std::to_string(shared) + " bytes of shared memory, maybe more than this GPU has";
+  else if (error == cudaErrorNoKernelImageForDevice)
+    remedy = "; this GPU is older than sm_80, the first with bf16 tensor cores; load with backend=\"native\"";
   throw BackendError(std::string(op) + ": " + cudaGetErrorString(error) + remedy);
 }
 

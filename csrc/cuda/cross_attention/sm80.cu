@@ -1,8 +1,10 @@
-// A block does 64 queries of one head, 16 a warp, and walks over the keys in tiles of 64 that arrive two deep. Logits and
-// weights stay in registers; the running maximum and sum of a row belong to the four lanes that hold it.
+// A block does 64 queries of one head and walks over the keys in tiles of 64 that arrive two deep. Eight warps: four times 16
+// queries, twice 32 keys of every tile, so that each scheduler of an SM has two warps to choose from. Logits and weights
+// stay in registers; the running maximum and sum of a row belong to the four lanes that hold it. At the end the second
+// half's results are added to the first's.
 //
 // head_dim is padded with zeros to a multiple of 16 on chip (72 to 80); keys from lengths[b] on become zeros and get no
-// weight. Only whole tiles that hold a valid key are visited, so every row's maximum is finite.
+// weight. A warp skips a tile in which none of its keys is valid, so every maximum that is used is finite.
 #include <type_traits>
 
 #include "core/tiles.h"
@@ -12,12 +14,19 @@
 namespace spar::cuda {
 namespace {
 
-inline constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps, kKeys = 64, kStages = 2;
+inline constexpr int kQueries = 64, kRowWarps = kQueries / 16;    // warps over the queries
+inline constexpr int kKeys = 64, kParts = 2, kPart = kKeys / kParts;  // keys of a tile, and how many warps share them
+inline constexpr int kThreads = 32 * kRowWarps * kParts, kStages = 2;
 
 template <int dim>
 struct Shared {
   uint16_t query[kQueries][padded(dim)];
-  uint16_t keys[kStages][kKeys][padded(dim)], values[kStages][kKeys][padded(dim)];
+  union {
+    struct {
+      uint16_t keys[kStages][kKeys][padded(dim)], values[kStages][kKeys][padded(dim)];
+    };
+    float other[dim / 2 + 4][32 * kRowWarps];  // what the second half found, a column a thread
+  };
 };
 
 // Rows g and g + 8 of the warp's queries.
@@ -27,12 +36,12 @@ struct Softmax {
 
 // Logits of a tile to weights relative to the running maximum; earlier sums and results shrink accordingly.
 template <int results>
-__device__ __forceinline__ void weigh(float (&logits)[kKeys / 8][4], Softmax& softmax, float (&out)[results][4], float scale,
+__device__ __forceinline__ void weigh(float (&logits)[kPart / 8][4], Softmax& softmax, float (&out)[results][4], float scale,
                                       int64_t valid) {
   const int t = lane_id() % 4;
   float shrink[2], largest[2] = {softmax.largest[0], softmax.largest[1]};
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < kPart / 8; ++j)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (j * 8 + 2 * t + i % 2 >= valid) logits[j][i] = -INFINITY;
@@ -46,7 +55,7 @@ __device__ __forceinline__ void weigh(float (&logits)[kKeys / 8][4], Softmax& so
     softmax.sum[half] *= shrink[half];
   }
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < kPart / 8; ++j)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       logits[j][i] = exp2f((logits[j][i] - largest[i / 2]) * scale);
@@ -59,25 +68,28 @@ __device__ __forceinline__ void weigh(float (&logits)[kKeys / 8][4], Softmax& so
 }
 
 template <int dim>
-__device__ __forceinline__ void multiply_keys(float (&logits)[kKeys / 8][4], const uint32_t (&query)[dim / 16][4],
+__device__ __forceinline__ void multiply_keys(float (&logits)[kPart / 8][4], const uint16_t (*query)[padded(dim)],
                                               const uint16_t (*keys)[padded(dim)]) {
 #pragma unroll
-  for (int k = 0; k < dim / 16; ++k)
+  for (int k = 0; k < dim / 16; ++k) {
+    uint32_t a[4];  // read again for every tile: registers are what limits the blocks of an SM
+    load_a(a, &query[0][k * 16], padded(dim));
 #pragma unroll
-    for (int j = 0; j < kKeys / 8; j += 2) {
+    for (int j = 0; j < kPart / 8; j += 2) {
       uint32_t b[4];
       load_b(b, &keys[j * 8][k * 16], padded(dim));
-      multiply_add(logits[j], query[k], b[0], b[1]);
-      multiply_add(logits[j + 1], query[k], b[2], b[3]);
+      multiply_add(logits[j], a, b[0], b[1]);
+      multiply_add(logits[j + 1], a, b[2], b[3]);
     }
+  }
 }
 
 // The accumulator layout of two tiles of weights is the operand layout of one step of 16 keys: they stay where they are.
 template <int dim>
-__device__ __forceinline__ void multiply_values(float (&out)[dim / 8][4], const float (&weights)[kKeys / 8][4],
+__device__ __forceinline__ void multiply_values(float (&out)[dim / 8][4], const float (&weights)[kPart / 8][4],
                                                 const uint16_t (*values)[padded(dim)]) {
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; j += 2) {
+  for (int j = 0; j < kPart / 8; j += 2) {
     const uint32_t a[4] = {narrow(weights[j][0], weights[j][1]), narrow(weights[j][2], weights[j][3]),
                            narrow(weights[j + 1][0], weights[j + 1][1]), narrow(weights[j + 1][2], weights[j + 1][3])};
 #pragma unroll
@@ -90,8 +102,38 @@ __device__ __forceinline__ void multiply_values(float (&out)[dim / 8][4], const 
   }
 }
 
+// Adds what the warps of the second half of the keys found. All threads of the block take part; the result is whole in the
+// threads of the first half.
 template <int dim>
-__global__ void __launch_bounds__(kThreads) attend(CrossAttention args) {
+__device__ __forceinline__ void merge(Shared<dim>& shared, float (&out)[dim / 8][4], Softmax& softmax, float scale) {
+  const int column = threadIdx.x % (32 * kRowWarps);
+  if (threadIdx.x >= 32 * kRowWarps) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      shared.other[half][column] = softmax.largest[half];
+      shared.other[2 + half][column] = softmax.sum[half];
+    }
+#pragma unroll
+    for (int n = 0; n < dim / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) shared.other[4 + n * 4 + i][column] = out[n][i];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float theirs = shared.other[half][column], largest = fmaxf(softmax.largest[half], theirs);
+    const float keep = exp2f((softmax.largest[half] - largest) * scale), add = exp2f((theirs - largest) * scale);
+    softmax.sum[half] = softmax.sum[half] * keep + shared.other[2 + half][column] * add;
+#pragma unroll
+    for (int n = 0; n < dim / 8; ++n)
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i)
+        out[n][i] = out[n][i] * keep + shared.other[4 + n * 4 + i][column] * add;
+  }
+}
+
+template <int dim>
+__global__ void __launch_bounds__(kThreads, dim <= 96 ? 2 : 1) attend(CrossAttention args) {
   Shared<dim>& shared = *shared_memory<Shared<dim>>();
   const int64_t entry = blockIdx.z, head = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * kQueries;
   const int64_t given = args.lengths == nullptr ? args.keys_count : args.lengths[entry];
@@ -114,12 +156,8 @@ __global__ void __launch_bounds__(kThreads) attend(CrossAttention args) {
                                  args.query_strides.token, args.tokens - first, args.head_dim);
   copy_commit();
   fetch_keys(0);
-  copy_wait<1>();
-  __syncthreads();
 
-  uint32_t query[dim / 16][4];
-#pragma unroll
-  for (int k = 0; k < dim / 16; ++k) load_a(query[k], &shared.query[warp_id() * 16][k * 16], padded(dim));
+  const int row = warp_id() % kRowWarps * 16, part = warp_id() / kRowWarps * kPart;
   float out[dim / 8][4] = {};
   Softmax softmax;
   const float scale = args.scale * 1.4426950408889634f;  // exp(x) = exp2(x / ln 2)
@@ -127,24 +165,30 @@ __global__ void __launch_bounds__(kThreads) attend(CrossAttention args) {
     fetch_keys(tile + 1);
     copy_wait<1>();
     __syncthreads();
-    float logits[kKeys / 8][4] = {};
-    multiply_keys<dim>(logits, query, shared.keys[tile % kStages]);
-    weigh(logits, softmax, out, scale, length - tile * kKeys);
-    multiply_values<dim>(out, logits, shared.values[tile % kStages]);
+    const int64_t valid = length - tile * kKeys - part;
+    if (valid > 0) {
+      float logits[kPart / 8][4] = {};
+      multiply_keys<dim>(logits, &shared.query[row], &shared.keys[tile % kStages][part]);
+      weigh(logits, softmax, out, scale, valid);
+      multiply_values<dim>(out, logits, &shared.values[tile % kStages][part]);
+    }
     __syncthreads();  // the next fetch overwrites this stage
   }
+  copy_wait<0>();
+  if (tiles > 0) merge<dim>(shared, out, softmax, scale);
+  if (part > 0) return;
 
   const int g = lane_id() / 4, t = lane_id() % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int64_t token = first + warp_id() * 16 + g + 8 * half;
+    const int64_t token = first + row + g + 8 * half;
     const float sum = row_sum(softmax.sum[half]), inverse = tiles > 0 ? 1 / sum : 0;
     if (token >= args.tokens) continue;
-    uint16_t* row = args.out + entry * args.out_strides.batch + head * args.out_strides.head + token * args.out_strides.token;
+    uint16_t* to = args.out + entry * args.out_strides.batch + head * args.out_strides.head + token * args.out_strides.token;
 #pragma unroll
     for (int n = 0; n < dim / 8; ++n)
       if (n * 8 < args.head_dim)
-        *reinterpret_cast<uint32_t*>(row + n * 8 + 2 * t) = narrow(out[n][2 * half] * inverse, out[n][2 * half + 1] * inverse);
+        *reinterpret_cast<uint32_t*>(to + n * 8 + 2 * t) = narrow(out[n][2 * half] * inverse, out[n][2 * half + 1] * inverse);
   }
 }
 

@@ -68,7 +68,7 @@ jmp_buf scheduler;
   for (;;) {
     (*body)();
     Fiber& self = *fibers[current];
-    self.state = State::done;
+    self.state = State::done, self.line = 0;
     if (_setjmp(self.here) == 0) _longjmp(scheduler, 1);
   }
 }
