@@ -34,6 +34,9 @@ def stages(python: str = sys.executable) -> list[Stage]:
         Stage("speed-parts", module("speed", "components"), 40, (torch, gpu)),
         Stage("memcheck", (*sanitizer, "memcheck", *module("ops", "--few")), 45, (torch, gpu, "compute-sanitizer")),
         Stage("racecheck", (*sanitizer, "racecheck", *module("ops", "--few")), 45, (torch, gpu, "compute-sanitizer")),
+        Stage("tensorrt-rtx", module("engines", "rtx"), 90, (torch, gpu, "module:tensorrt_rtx")),
+        Stage("tensorrt", module("engines", "tensorrt"), 120, (torch, gpu, "module:tensorrt")),
+        Stage("onnxruntime-cuda", module("engines", "onnxruntime"), 60, (torch, gpu, "module:onnxruntime")),
         Stage(f"peer-{speed.PEERS[2]}", module("speed", speed.PEERS[2]), 150, (torch, gpu)),
     ]
 

@@ -136,7 +136,7 @@ def test_the_stages_fit_their_budget_but_for_the_last():
     assert sum(stage.limit for stage in listed[:3]) < command.BUDGET < 480
     assert len({stage.name for stage in listed}) == len(listed)
     modules = {part.rpartition(".")[2] for stage in listed for part in stage.command if part.startswith("spar_bench.")}
-    assert modules == {"machine", "build", "ops", "parity", "speed"}
+    assert modules == {"machine", "build", "ops", "parity", "speed", "engines"}
 
 
 def test_this_machine_is_described(tmp_path):
