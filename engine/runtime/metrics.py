@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from ..pipelines.parts import Parts
+from .budget import Budgeted
 from .line import Request
 from .scheduler import Scheduler
 
@@ -17,8 +18,8 @@ OUTCOMES = ("completed", "cancelled", "expired", "busy", "failed")
 class Metrics:
     """Counters over an engine's life; an observer of its scheduler. Safe from any thread."""
 
-    def __init__(self, scheduler: Scheduler, parts: Parts):
-        self._scheduler, self._parts = scheduler, parts
+    def __init__(self, scheduler: Scheduler, parts: Parts, budget: Budgeted | None = None):
+        self._scheduler, self._parts, self._budget = scheduler, parts, budget
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, str], int] = {}
         self._seconds: dict[str, list[float]] = {}  # of completed requests: one count a bucket, count, sum
@@ -54,6 +55,7 @@ class Metrics:
         caches      cache -> {"hits", "misses", "entries", "bytes"}
         running, waiting    requests that take turns now, and in line for a start
         waited_seconds      spent in line by all requests that have ended
+        unloads             components that were unloaded to stay within the memory budget
         """
         with self._lock:
             requests: dict[str, dict[str, int]] = {}
@@ -72,6 +74,7 @@ class Metrics:
         return {
             "requests": requests, "seconds": seconds, "components": components, "caches": caches,
             "running": self._scheduler.running, "waiting": self._scheduler.waiting, "waited_seconds": waited,
+            "unloads": self._budget.unloads if self._budget else 0,
         }  # fmt: skip
 
 
@@ -107,4 +110,6 @@ def prometheus(found: dict[str, Any]) -> str:
     family("spar_requests_waiting", "gauge", "Requests in line for a start.", [("", "", found["waiting"])])
     family("spar_waited_seconds_total", "counter", "Time in line of requests that have ended.",
            [("", "", found["waited_seconds"])])  # fmt: skip
+    family("spar_unloads_total", "counter", "Components unloaded to stay within the memory budget.",
+           [("", "", found["unloads"])])  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -27,7 +27,7 @@ class Observed:
 
     def _observe(self: Any) -> None:
         self._preview_map: np.ndarray | None = None
-        self._metrics = Metrics(self._scheduler, self._parts)
+        self._metrics = Metrics(self._scheduler, self._parts, self._budget)
         self._scheduler.observers += [self._metrics, RequestLog()]
 
     @property

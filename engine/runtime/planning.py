@@ -46,7 +46,8 @@ class Planned:
             side = config.vision.image_size if size is None else whole("size", size, 1, 4 * config.vision.image_size)
             return self._planned(task, plans.reconstructing(config, side))
         if task == "ask":
-            tokens = self._prompt_tokens("chat", prompt, [max_tiles] if image else [])
+            tiles = max_tiles + (max_tiles > 1)  # and the thumbnail
+            tokens = self._prompt_tokens("chat", prompt, [tiles] if image else [])
             answer = whole("max_new_tokens", max_new_tokens, 1, config.language.max_positions)
             return self._planned(task, plans.asking(config, tokens, answer, image))
         if task not in ("generate", "edit", "segment"):
@@ -56,9 +57,9 @@ class Planned:
         return self._plan_drawing(task, [self._prompt_tokens(kind, prompt)] * (1 + sampling.guided), sampling)
 
     def _prompt_tokens(self: Any, kind: str, text: str | None, *more: Any) -> int:
-        return len(getattr(self._prompts, kind)("x" if text is None else text, *more)) + (
-            USUAL_TOKENS if text is None else 0
-        )
+        if text is None:
+            return len(getattr(self._prompts, kind)("x", *more)) + USUAL_TOKENS
+        return len(getattr(self._prompts, kind)(text, *more))
 
     def _plan_drawing(self: Any, task: str, prompts: Sequence[int], sampling: Sampling) -> Plan:
         latent = latent_shape(sampling.size, self.config)
