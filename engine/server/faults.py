@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from ..errors import Busy, Cancelled, DeadlineExceeded, InputError, SparError
+from ..errors import Busy, Cancelled, DeadlineExceeded, InputError, OverBudget, SparError
 
 log = logging.getLogger("spar.server")
 GONE = 499
@@ -29,7 +29,7 @@ def status_of(error: BaseException) -> int:
         return error.status_code
     if isinstance(error, (ClientGone, Cancelled, asyncio.CancelledError)):
         return GONE
-    if isinstance(error, (InputError, ValidationError, RequestValidationError)):
+    if isinstance(error, (InputError, OverBudget, ValidationError, RequestValidationError)):
         return 400
     if isinstance(error, Busy):
         return 503
