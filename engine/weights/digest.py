@@ -54,7 +54,8 @@ def file_digest(path: Path) -> str:
     return found
 
 
-def _identity(file: SafetensorsFile) -> dict[str, int]:
+def _identity(file: SafetensorsFile | Path) -> dict[str, int]:
+    """Of an opened file, or of what lies under a name now."""
     stat = file.stat()
     changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
     return {"device": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "changed": changed}
