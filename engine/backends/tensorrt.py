@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..components import Component, components
-from ..errors import BackendError, InputError
+from ..errors import ArtefactError, BackendError, InputError
+from .manifest import FILE
 from .plans.device import Device
-from .plans.lane import Lane
+from .plans.lane import Lane, OnDevice
 from .plans.library import engine_of, library, refit, stored_types
 from .plans.manifest import TAPS, PlanEntry, read_plans
 from .plans.plugins import load_plugins
@@ -62,6 +66,7 @@ class TensorRTBackend:
     precision  None, or that of the plans, to be sure of it
     device     number of the GPU
     lanes      runs that may be on the GPU at once; each has a scratch arena
+    fallback   name of a backend that runs a component while it has no plan that fits; None: that is an ArtefactError
     errors     MissingDependency without a driver or without the library of the plans; ArtefactError for plans that do
                not fit; BackendError else
     """
@@ -69,11 +74,14 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(self, weights: Any, *, plans: str | Path | None = None, precision: str | None = None, device: int = 0,
-                 lanes: int = 1):  # fmt: skip
+                 lanes: int = 1, fallback: str | None = None):  # fmt: skip
         if plans is None:
             raise BackendError("tensorrt: give plans=DIRECTORY, made by: spar-export tensorrt CHECKPOINT DIRECTORY")
         if isinstance(lanes, bool) or not isinstance(lanes, int) or not 1 <= lanes <= 16:
             raise BackendError(f"tensorrt: lanes={lanes!r} must be a whole number from 1 to 16")
+        if fallback not in (None, "cuda", "native", "onnxruntime", "torch"):
+            raise BackendError(f"tensorrt: fallback={fallback!r} must be cuda, native, onnxruntime, torch or None")
+        self._seen = _stamp(Path(plans))
         manifest = read_plans(Path(plans))
         if precision not in (None, manifest.precision):
             raise BackendError(f"tensorrt: precision={precision!r}, but the plans in {plans} are {manifest.precision}; "
@@ -86,6 +94,7 @@ class TensorRTBackend:
         self._plans = Plans(plans, weights, version, self._device.capability)
         self.weights, self.precision, self._width = weights, manifest.precision, lanes
         self._specs = components(weights.config)
+        self._fallback, self._reserve = fallback, None
         self._parts: dict[str, Part] = {}
         self._lanes: list[Lane] = []  # free ones
         self._made = 0  # lanes in all
@@ -129,8 +138,16 @@ class TensorRTBackend:
     def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:
         """Outputs of one component by name, float32; with `taps` also its inner tensors, from a plan built with --taps.
 
-        Safe from any thread: each run has a lane to itself."""
-        part, spec = self.load(component, taps), self._specs[component]
+        Safe from any thread: each run has a lane to itself. A plan that was built meanwhile takes over between two
+        runs."""
+        self._swap()
+        try:
+            part = self.load(component, taps)
+        except ArtefactError as error:
+            if self._fallback is None:
+                raise
+            return self._instead(component, error).run(component, {n: _array(v) for n, v in inputs.items()}, taps)
+        spec = self._specs[component]
         spec.check(inputs)
         for axis, size in part.entry.fixed.items():
             for name, tensor in spec.inputs.items():
@@ -155,6 +172,35 @@ class TensorRTBackend:
                 self._lanes.pop().close()
             self._made, self._closed = 0, True
             self._parts.clear()
+            if self._reserve is not None:
+                self._reserve.close()
+
+    def _swap(self) -> None:
+        """Let go of engines whose plan was replaced on the disk; while a new one is being written the old one stays."""
+        if _stamp(self._plans.directory) == self._seen:
+            return
+        with self._all_lanes():
+            self._seen = _stamp(self._plans.directory)
+            try:
+                self._plans.manifest = read_plans(self._plans.directory)
+            except ArtefactError:
+                return
+            for name, part in list(self._parts.items()):
+                entry = self._plans.manifest.components.get(name)
+                if entry is not None and entry.plan.sha256 != part.entry.plan.sha256:
+                    for lane in self._lanes:
+                        lane.drop(name)
+                    del self._parts[name]
+
+    def _instead(self, component: str, why: ArtefactError) -> Any:
+        """The backend that runs what has no plan; the reason is said once."""
+        with self._free:
+            if self._reserve is None:
+                from .choose import open_backend
+
+                print(f"tensorrt: {component} runs on {self._fallback}: {why}", file=sys.stderr)
+                self._reserve = open_backend(self._fallback, self.weights)
+            return self._reserve
 
     def _fill(self, component: str, engine: Any, entry: PlanEntry, weights: Any) -> None:
         constants = None if entry.constants is None else self._plans.plan(component, entry.constants)
@@ -201,3 +247,17 @@ class TensorRTBackend:
                 self._free.wait()
             self._device.enter()
             yield
+
+
+def _stamp(directory: Path) -> tuple[int, int, int] | None:
+    """What changes when a manifest is replaced; None where there is none."""
+    try:
+        stat = (directory / FILE).stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _array(value: Any) -> Any:
+    """A value as another backend takes it."""
+    return np.asarray(value) if isinstance(value, OnDevice) else value

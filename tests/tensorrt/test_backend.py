@@ -154,6 +154,42 @@ def test_values_stay_on_the_gpu(weights, plans, device):
     assert len(device.live) == before - 3  # the other result for values is gone already
 
 
+def test_a_new_plan_takes_over_between_two_runs(weights, plans, device):
+    backend = TensorRTBackend(weights, plans=plans)
+    hidden = {"hidden_states": hidden_of(weights)}
+    first = backend.run("lm_head", hidden)["logits"]
+    manifest = read_plans(plans)
+    without = {name: entry for name, entry in manifest.components.items() if name != "lm_head"}
+    (plans / "manifest.json").write_text(dataclasses.replace(manifest, components=without).dumps())
+    backend.run("lm_head", hidden)  # it is just being replaced: the old one answers
+    assert len(device.package.deserialized) == 1
+    plan = record(plans, "lm_head.plan", (plans / "lm_head.plan").read_bytes() + b" ")
+    newer = dataclasses.replace(manifest.components["lm_head"], plan=plan)
+    changed = manifest.components | {"lm_head": newer}
+    (plans / "manifest.json").write_text(dataclasses.replace(manifest, components=changed).dumps())
+    assert np.array_equal(backend.run("lm_head", hidden)["logits"], first)
+    assert device.package.deserialized[-1].endswith(b" ")
+    assert len(device.package.deserialized) == 2
+    (plans / "manifest.json").write_text("damaged")
+    assert np.array_equal(backend.run("lm_head", hidden)["logits"], first)
+
+
+def test_another_backend_serves_until_a_plan_is_there(weights, plans, device, capsys):
+    backend = TensorRTBackend(weights, plans=plans, fallback="native")
+    steps = {"timesteps": np.array([999.0, 500.0], np.float32)}
+    got = backend.run("modulation", steps)["modulation"]
+    plain = choose.open_backend("torch", weights, precision="fp32").run("modulation", steps)["modulation"]
+    assert np.abs(got - plain).max() <= 0.02 * np.abs(plain).max()
+    said = capsys.readouterr().err
+    assert said.startswith("tensorrt: modulation runs on native: ")
+    assert "there is no plan of it; rebuild with" in said
+    backend.run("modulation", steps)
+    assert capsys.readouterr().err == ""
+    caption = np.ones((1, 5, weights.config.dit.caption_width), np.float32)
+    assert isinstance(backend.run("context", {"caption": caption})["cross_keys"], OnDevice)
+    backend.close()
+
+
 def test_one_arena_for_all_components(weights, plans, device):
     backend = TensorRTBackend(weights, plans=plans)
     sizes = []
@@ -240,6 +276,7 @@ def test_refusals(weights, plans, device, tmp_path):
     refused("give plans=DIRECTORY", plans=None)
     refused("holds no manifest.json; make one with: spar-export tensorrt", plans=tmp_path / "nothing")
     refused("precision='fp16', but the plans in .* are bf16", precision="fp16")
+    refused("fallback='cpu' must be cuda, native, onnxruntime, torch or None", fallback="cpu")
     refused("lanes=0 must be a whole number", lanes=0)
     refused("component 'vision': there is no plan of it; rebuild with: spar-export tensorrt .* --components vision",
             "vision")  # fmt: skip
