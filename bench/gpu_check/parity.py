@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -21,6 +22,13 @@ from spar_engine.weights import RandomWeights
 from .stages import Rows
 
 AXES = {"dit": {"branch": 2, "tokens": 29}, "language": {"past": 5}}
+
+
+class Kept(RandomWeights):
+    """Random weights that keep what they drew, as several backends of one process load them."""
+
+    f32 = functools.cache(RandomWeights.f32)
+    raw = functools.cache(RandomWeights.raw)
 
 
 def rms(x: np.ndarray) -> float:
@@ -58,12 +66,14 @@ def prompts(weights: Any) -> tuple[Prompt, Prompt]:
     return Prompt(ids=np.arange(3, 3 + 32) % top), Prompt(ids=np.arange(5, 5 + 13) % top)
 
 
-def picture(weights: Any, backend: Any, steps: int = 4, **options: Any) -> np.ndarray:
-    """One picture through the pipeline, [1, 3, H, W]; options go to `run`."""
+def picture(weights: Any, backend: Any, steps: int = 4, parts: Any = None, **options: Any) -> np.ndarray:
+    """One picture through the pipeline, [1, 3, H, W], with nothing kept from an earlier one; options go to `run`."""
+    parts = host_parts(weights) if parts is None else parts
+    parts.clear()
     positive, negative = prompts(weights)
     d = weights.config.dit
     start = noise(3, (d.in_channels, d.sample_size, d.sample_size))
-    work = image_from(host_parts(weights), positive, negative, [start], steps, 4.5)
+    work = image_from(parts, positive, negative, [start], steps, 4.5)
     return np.asarray(run(work, backend.run, **options)[0])
 
 
@@ -119,9 +129,9 @@ def main(arguments: list[str]) -> int:
 
     rows = Rows(arguments[-1])
     cubins = CUBINS if (CUBINS / "manifest.json").exists() else None
-    check(rows, RandomWeights(preset("spar-tiny-random")), "cuda")
+    check(rows, Kept(preset("spar-tiny-random")), "cuda")
     if "--large" in arguments:
-        check(rows, RandomWeights(preset("spar-1b")), "cuda", cubins=cubins)
+        check(rows, Kept(preset("spar-1b")), "cuda", cubins=cubins)
     return rows.close()
 
 

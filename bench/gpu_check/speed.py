@@ -16,12 +16,12 @@ import torch
 from spar_engine.backends.cuda import CudaBackend
 from spar_engine.config import preset
 from spar_engine.modules.fused.table import Unsupported
-from spar_engine.weights import RandomWeights
+from spar_engine.runtime.assemble import host_parts
 
 from ..peers.base import split
 from .build import CUBINS
 from .ops import implementations
-from .parity import inputs_of, picture
+from .parity import Kept, inputs_of, picture
 from .stages import Rows
 
 FLOOR_MS = {"spar-1b": 16.2, "spar-3b": 39.3}  # of a text to image on an H200: 790 TFLOP/s bf16, 4.3 TB/s
@@ -142,17 +142,19 @@ def launches(work: Callable[[], Any]) -> int:
 
 def pictures(rows: Rows, weights: Any, device: str, variants: dict[str, dict[str, Any]]) -> None:
     """A text to image of `STEPS` steps at once, for every variant of the backend's options."""
-    floor = FLOOR_MS.get(weights.config.name)
+    floor, parts = FLOOR_MS.get(weights.config.name), host_parts(weights)
     for name, options in variants.items():
 
         def measured(options: dict[str, Any] = options) -> dict[str, Any]:
             backend = CudaBackend(weights, device=device, **options)
             found: dict[str, Any] = milliseconds(
-                lambda: picture(weights, backend, STEPS, offers=backend.offers), device
+                lambda: picture(weights, backend, STEPS, parts, offers=backend.offers), device
             )
             found |= {"of_floor": floor and floor / found["ms"], "backend": backend.about()}
             if device != "cpu":
-                few, many = (launches(lambda n=n: picture(weights, backend, n, offers=backend.offers)) for n in (2, 6))
+                few, many = (
+                    launches(lambda n=n: picture(weights, backend, n, parts, offers=backend.offers)) for n in (2, 6)
+                )
                 found["launches_a_step"] = (many - few) / 4
             backend.close()
             return found
@@ -166,7 +168,8 @@ def peer(rows: Rows, weights: Any, name: str) -> None:
 
     def measured() -> dict[str, Any]:
         backend = chosen.load_backend().open_backend(chosen.name, precision, weights, 4)
-        return milliseconds(lambda: picture(weights, backend, STEPS), "cuda", runs=5, warm=2)
+        parts = host_parts(weights)
+        return milliseconds(lambda: picture(weights, backend, STEPS, parts), "cuda", runs=5, warm=2)
 
     rows.attempt(f"picture {name}", measured)
 
@@ -187,7 +190,7 @@ def main(arguments: list[str]) -> int:
     if what == "kernels":
         kernels(rows, preset("spar-1b"), "cuda")
         return rows.close()
-    weights = RandomWeights(preset("spar-1b"))
+    weights = Kept(preset("spar-1b"))
     if what == "components":
         each_component(rows, weights, "cuda")
     elif what == "picture":
