@@ -144,6 +144,19 @@ def test_another_precision_replaces_all(weights, out):
     assert list(read_plans(out).components) == ["lm_head"]
 
 
+def test_buckets_and_taps(weights, tmp_path):
+    """Each bucket is a profile; the plan with taps is another plan, kept fresh like the first."""
+    settings = settings_of(gpu="sm86", buckets="20,40", longest=weights.config.language.max_positions)
+    built = export_plans(weights, tmp_path, settings, only=["context"], taps=True, threads=1)
+    assert [item.name for item in built] == ["context", "context.taps"]
+    entries = read_plans(tmp_path).components
+    assert [profile.name for profile in entries["context"].profiles] == ["tokens-20", "tokens-40"]
+    assert entries["context"].plan.sha256 != entries["context.taps"].plan.sha256
+    found = status(tmp_path, weights)
+    assert found["context"] == found["context.taps"] == []
+    assert status(tmp_path, weights, settings_of(gpu="sm86"))["context"][0].startswith("profiles was tokens-20")
+
+
 def job_of(tmp_path, node, name="odd"):
     """A job with one node."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
