@@ -151,6 +151,8 @@ def load(
         "dit_position": weights.config.dit.position, "ignored": list(weights.ignored),
         "random": weights.directory is None,
     }  # fmt: skip
+    if hasattr(opened, "about"):
+        about["device"] = opened.about()
     prompts = Prompts(open_tokenizer(weights), weights.config)
     return Engine(
         weights.config, opened, host_parts(weights, cache_bytes), prompts, about,

@@ -20,6 +20,7 @@ from spar_engine.backends.base import Backend  # noqa: E402
 from spar_engine.backends.cuda import CudaBackend  # noqa: E402
 from spar_engine.backends.cuda_values import OnDevice  # noqa: E402
 from spar_engine.backends.torch import TorchBackend  # noqa: E402
+from spar_engine.runtime import assemble  # noqa: E402
 from spar_engine.runtime.assemble import host_parts, open_tokenizer  # noqa: E402
 from spar_engine.samplers.schedule import schedule  # noqa: E402
 from spar_engine.text import Prompts  # noqa: E402
@@ -231,6 +232,17 @@ def test_an_engine_draws_the_same_picture(weights, opened, golden_dir):
         assert np.abs(got - want).max() <= 1
     native, _ = draw(opened("cuda", "fp32"), native=True)
     assert native.shape == (128, 128, 3)
+
+
+def test_an_engine_is_loaded_and_says_what_it_runs_on(golden_dir, monkeypatch):
+    """The whole way of `load`, but for the look for a GPU."""
+    monkeypatch.setattr(assemble, "resolve", lambda name: (name, "asked for"))
+    folder = golden_dir("spar-tiny") / "checkpoint"
+    with assemble.load(folder, backend="cuda", device="cpu", threads=1, bucket=8) as engine:
+        assert engine.about["precision"] == "bf16"
+        assert (engine.about["device"]["device"], engine.about["device"]["kernels"]) == ("cpu", ["torch"])
+        assert engine.generate("a boat", seed=1, num_inference_steps=1).image.size == (112, 112)
+        assert "guide_and_step" in engine.backend.about()["answered"]
 
 
 def test_taps_come_from_the_plain_modules_and_results_from_the_fused(opened, weights):
