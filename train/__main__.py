@@ -32,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words)
         command.add_argument("--run", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
+        if name == "export":
+            command.add_argument(
+                "--before", choices=STAGES, default=None, help="leave out this stage and those after it"
+            )
     return top
 
 
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.command == "export":
         from .export import export
 
-        export(args.run, args.out)
+        export(args.run, args.out, args.before)
     elif args.command == "plot":
         from .plot import plot
 

@@ -14,10 +14,12 @@ from .lab import Lab
 from .stages import STAGES
 
 
-def export(run: Path, out: Path) -> None:
-    """Writes config.json and its sub-configurations, tokenizer.json, model.safetensors and training.json to `out`."""
+def export(run: Path, out: Path, before: str | None = None) -> None:
+    """Writes config.json and its sub-configurations, tokenizer.json, model.safetensors and training.json to `out`.
+
+    before  a stage whose results, and those of the stages after it, are left out"""
     lab = Lab(run, list(STAGES))
-    learned = lab.load_learned()
+    learned = lab.load_learned(before)
     items = []
     for name, tensor in sorted(lab.model.state_dict().items()):
         bits = to_bf16(tensor.float().numpy())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from spar_engine.config import ModelConfig
 from torch import nn
 
-from .world.palette import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from .world.palette import BACKGROUNDS, COLOURS, MOST, SHAPES, SIZES
+from .world.scene import Scenes
 
 
 class Residual(nn.Module):
@@ -78,6 +80,33 @@ class Grounding(nn.Module):
         return scores | {"place": float((place - cells[..., 4:])[here].abs().mean())}
 
 
+class Reading(nn.Module):
+    """What a request asks for, read from the queries' rows of the condition: the flow alone is slow to bring there what
+    only the first steps of sampling need, such as the background."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.parts = (len(BACKGROUNDS), MOST, len(SHAPES))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(self.parts)))
+
+    def forward(self, rows: torch.Tensor, scenes: Scenes, prompts: list[str | None]) -> torch.Tensor:
+        """Mean loss of the rows [batch, queries, width] of requests that these scenes fulfil."""
+        background, number, shapes = self.head(rows.mean(1)).float().split(self.parts, -1)
+        asked = torch.tensor([p is not None for p in prompts])
+        named = torch.tensor([p is not None and BACKGROUNDS[b] in p for p, b in
+                              zip(prompts, scenes.background, strict=True)])  # fmt: skip
+        loss = background.new_zeros(())
+        if named.any():
+            loss = loss + F.cross_entropy(background[named], torch.from_numpy(scenes.background)[named])
+        if asked.any():
+            present = np.zeros((len(scenes), len(SHAPES)), np.float32)
+            row, slot = np.nonzero(scenes.present())
+            present[row, scenes.shape[row, slot]] = 1
+            loss = loss + F.cross_entropy(number[asked], torch.from_numpy(scenes.count - 1)[asked])
+            loss = loss + F.binary_cross_entropy_with_logits(shapes[asked], torch.from_numpy(present)[asked])
+        return loss
+
+
 class Alignment(nn.Sequential):
     """From a block of the DiT to the tokenizer's features (the checkpoint name would be `alignment_projector`)."""
 
@@ -92,4 +121,5 @@ class Heads(nn.Module):
         self.pixel_encoder = PixelEncoder(config)
         self.grounding = Grounding(config.language.width, config.dit.sample_size**2)
         self.latent_grounding = Grounding(config.decoder.latent_channels)
+        self.reading = Reading(config.dit.caption_width)
         self.alignment = Alignment(config.dit.width, config.language.width)

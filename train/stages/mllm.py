@@ -15,7 +15,7 @@ from ..text import Packed, packed_mask
 from ..world import questions, sample
 from ..world.scene import Scenes, render
 
-QUESTIONS = 4  # about one picture
+QUESTIONS = 8  # about one picture
 WEIGHTS = np.array([0.7, 1.8, 1.2, 1, 2, 1.6, 0.2, 0.7])  # of questions.KINDS; more where learning is slow
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 

@@ -16,16 +16,19 @@ from ..repaint import repaint
 from ..velocity import velocity
 from ..world import sample
 from ..world.palette import COLOUR_RGB
-from ..world.scene import render
+from ..world.scene import Scenes, render
 from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
-UNNAMED = 0.15  # share of pictures whose objects have colours without a name: shapes must not hang on colours
+READING = 0.1  # weight of reading the request from the condition
+UNNAMED = 0.0  # share of pictures whose objects have colours without a name: shapes must not hang on colours
+NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
 DIT = {"model.dit.": 1.0}
+READ = {"heads.reading.": 10.0}
 
 
 def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,21 +39,27 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return features.float(), latent.float().contiguous()
 
 
-def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None):
-    """Flow matching at logit-normal times; with `teacher` features of the target also L_align."""
+def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None, read=None):
+    """Flow matching at logit-normal times; with `teacher` features of the target also L_align; `read` is a loss of the
+    queries' rows of the condition."""
     caption, seen_mask = condition(lab.model, ids, mask, features, frozen=frozen)
     latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
-    step = (torch.sigmoid(torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
+    step = (torch.sigmoid(NOISY + SPREAD * torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
     sigma = (step / 1000)[:, None, None, None]
     noisy = (1 - sigma) * latent + sigma * noise
     predicted, inner = velocity(lab.model, noisy, step, caption, seen_mask, ALIGNED_BLOCK)
     flow = F.mse_loss(predicted.float(), noise - latent)
+    loss, seen = flow, {"flow": flow.item()}
+    if read is not None:
+        reading = read(caption[:, -lab.config.query_count :])
+        loss, seen["read"] = loss + READING * reading, reading.item()
     if teacher is None:
-        return flow, {"flow": flow.item()}
+        return loss, seen
     inner, teacher = lab.heads.alignment(inner).float(), teacher.repeat_interleave(NOISES, 0)
     align = 1 - F.cosine_similarity(inner, teacher, dim=-1).mean()
-    return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
+    seen["align"] = align.item()
+    return loss + ALIGNMENT * align, seen
 
 
 def drawings(lab: Lab):
@@ -87,7 +96,7 @@ def edit_items(lab: Lab):
 
 class _Unified:
     rate, batch, edits = 1e-3, 32, 0
-    parts = CONDITION | DIT
+    parts = CONDITION | DIT | READ
     align = False
 
     def __init__(self, lab: Lab):
@@ -104,9 +113,11 @@ class _Unified:
         plain, edited = self.batch - self.edits, self.edits
         if plain:
             items = self.scenes.draw(rng, plain)
-            words = lab.texts.generation(requests(rng, items))
-            teacher = items["features"] if self.align else None
-            loss, logged = flow_loss(lab, items["latent"], *words, teacher=teacher)
+            prompts, scenes = requests(rng, items), Scenes.join(items["scene"])
+            loss, logged = flow_loss(
+                lab, items["latent"], *lab.texts.generation(prompts), teacher=items["features"] if self.align else None,
+                read=lambda rows: lab.heads.reading(rows, scenes, prompts),
+            )  # fmt: skip
             total = loss * plain / self.batch
         if edited:
             items = self.pairs.draw(rng, edited)
@@ -138,9 +149,9 @@ class Unified1(_Unified):
 
 class Unified2(_Unified):
     name, align, edits = "unified2", True, 0
-    parts = CONDITION | DIT | {"heads.alignment.": 1.0}
+    parts = CONDITION | DIT | READ | {"heads.alignment.": 1.0}
 
 
 class Unified3(_Unified):
-    name, align, edits = "unified3", True, 16
-    parts = CONDITION | DIT | {"heads.alignment.": 1.0}
+    name, align, edits = "unified3", True, 8
+    parts = CONDITION | DIT | READ | {"heads.alignment.": 1.0}
