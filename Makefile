@@ -58,6 +58,7 @@ $(VENV)/.native: $(NATIVE) $(VENV)/.tools
 $(VENV)/.packages: pyproject.toml setup.py | $(VENV)/.native
 	$(call say,fetching the other packages and installing this checkout (about a minute))
 	@PATH="$(CURDIR)/$(RUN):$$PATH" $(PIP) -q --no-build-isolation -e ".[dev]"
+	@$(PIP) -q --no-deps kernel-lens==2.0.1  # headers of TensorRT, to test the plugins; what it depends on is not needed
 	@touch $@
 
 setup: $(VENV)/.native $(VENV)/.packages
