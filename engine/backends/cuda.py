@@ -18,7 +18,7 @@ from .cuda_graph import Graphs
 from .cuda_ops import operators
 from .cuda_picture import DevicePicture
 from .cuda_sampler import Sampling, Shape, padded
-from .cuda_values import Buffers, OnDevice
+from .cuda_values import Buffers, OnDevice, on
 from .torch import TorchBackend
 
 PRECISIONS = {"bf16": "bf16", "fp32": "fp32", "fp8": "bf16"}
@@ -109,7 +109,7 @@ class CudaBackend(TorchBackend):
             return self._step(inputs)
         module = self.load(component)
         given = [self._on_device(component, inputs[name], tensor.exact) for name, tensor in spec.inputs.items()]
-        with self._lock, torch.inference_mode():
+        with self._lock, on(self.device), torch.inference_mode():
             outputs = dict(zip(spec.outputs, module(*given), strict=True))
         return {name: OnDevice(value) if name in STAYS else self._from(value) for name, value in outputs.items()}
 
@@ -156,7 +156,7 @@ class CudaBackend(TorchBackend):
         return self._sampling
 
     def _step(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        with self._lock, torch.inference_mode():
+        with self._lock, on(self.device), torch.inference_mode():
             sampling, latent = self._sampler(), inputs["latent"]
             branches = np.asarray(inputs["branches"])
             tokens = padded(inputs["cross_keys"].shape[3], self.bucket)
@@ -169,7 +169,7 @@ class CudaBackend(TorchBackend):
             return {"velocity": self._from(sampling.velocity(shape))}
 
     def _whole(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        with self._lock, torch.inference_mode():
+        with self._lock, on(self.device), torch.inference_mode():
             sampling, latent = self._sampler(), inputs["latent"]
             tokens = padded(inputs["cross_keys"].shape[3], self.bucket)
             shape = Shape(1, len(inputs["lengths"]), tuple(latent.shape[2:]), tokens, len(inputs["table"]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .cuda_values import OnDevice
+from .cuda_values import OnDevice, on
 
 
 class DevicePicture(OnDevice):
@@ -27,5 +27,5 @@ class DevicePicture(OnDevice):
             tensors = torch.from_numpy(low.astype(np.int32)), torch.from_numpy(weight.astype(np.float32))
             return tuple(tensor.to(self.tensor.device) for tensor in tensors)
 
-        with torch.inference_mode():
+        with on(self.tensor.device), torch.inference_mode():
             return self._ops.clamp_resize_uint8(self.tensor, up(*down), up(*across)).contiguous().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Buffers:
 
     def clear(self) -> None:
         self._made.clear()
+
+
+def on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Make a GPU the current one of this thread: requests run in threads that know of none."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def put(target: torch.Tensor, value: Any) -> None:
