@@ -36,8 +36,12 @@ class Call {
   bool given(std::string_view name) const { return arrays_.count(std::string(name)) != 0; }
 
   // A dense array of one kind. Results must be writable. Null where the array has no elements.
-  const float* floats(std::string_view name, Axes axes) { return static_cast<const float*>(dense(name, {Kind::f32}, axes).data); }
-  const uint16_t* halves(std::string_view name, Axes axes) { return static_cast<const uint16_t*>(dense(name, {Kind::bf16}, axes).data); }
+  const float* floats(std::string_view name, Axes axes) {
+    return static_cast<const float*>(dense(name, {Kind::f32}, axes).data);
+  }
+  const uint16_t* halves(std::string_view name, Axes axes) {
+    return static_cast<const uint16_t*>(dense(name, {Kind::bf16}, axes).data);
+  }
   template <class T>
   T* result(std::string_view name, Kind kind, Axes axes) {
     return static_cast<T*>(writable(name, dense(name, {kind}, axes)).data);

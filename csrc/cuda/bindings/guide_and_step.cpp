@@ -20,7 +20,8 @@ void run(Call& call) {
   const double step = call.number("step");
   args.step = static_cast<int64_t>(step);
   if (!(step >= 0 && step < static_cast<double>(call.dims["steps"])) || static_cast<double>(args.step) != step)
-    call.dims.fail("step=" + std::to_string(step) + " is no row of `table`, which has steps=" + std::to_string(call.dims["steps"]));
+    call.dims.fail("step=" + std::to_string(step) + " is no row of `table`, which has steps=" +
+                   std::to_string(call.dims["steps"]));
   call.done();
   guide_and_step(args, call.stream);
 }
