@@ -41,13 +41,16 @@ def machine_key(settings: Settings) -> dict[str, str]:
 
 
 def builder_version(flavour: Flavour) -> str:
-    """Name and version of the builder, told without loading it."""
+    """Name and version of the builder; it is loaded only where no package tells, as after an install by hand."""
     for package in (flavour.package, f"{flavour.package}_cu13", f"{flavour.package}_cu12"):
         try:
             return f"{flavour.package} {version(package)}"
         except PackageNotFoundError:
             continue
-    return "not installed"
+    try:
+        return f"{flavour.package} {flavour.module().__version__}"
+    except MissingDependency:
+        return "not installed"
 
 
 def driver(flavour: Flavour) -> str:

@@ -79,3 +79,24 @@ def test_without_a_gpu_for_it_the_manifest_says_so(built):
 def test_another_gpu(built):
     OFF["by"] = 3.0
     assert built("sm90") == "no, this GPU is sm90"
+
+
+def test_the_version_of_a_builder_that_no_package_tells(monkeypatch):
+    import types
+    from importlib.metadata import PackageNotFoundError
+
+    from spar_export.tensorrt import stale
+    from spar_export.tensorrt.flavours import FLAVOURS, Flavour
+
+    def unknown(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(stale, "version", unknown)
+    monkeypatch.setattr(Flavour, "module", lambda self: types.SimpleNamespace(__version__="10.14.1"))
+    assert stale.builder_version(FLAVOURS["tensorrt"]) == "tensorrt 10.14.1"
+
+    def missing(self):
+        raise MissingDependency("not here")
+
+    monkeypatch.setattr(Flavour, "module", missing)
+    assert stale.builder_version(FLAVOURS["tensorrt"]) == "not installed"
