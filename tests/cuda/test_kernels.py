@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from spar_engine.errors import BackendError
 from spar_engine.image.postprocess import pictures
 from spar_engine.oracle import (
     cross_attention,
@@ -94,10 +95,31 @@ def test_linear_attention_splits_long_sequences(emulated, rng, tokens, launches)
 def test_routing_takes_two_launches_at_a_models_width(emulated, rng):
     run, oracle = OPS["dynamic_token_routing"]
     before = emulated.launches()
-    emulated.shared_limit(99 * 1024)  # what a block has on sm_89 and sm_120
+    emulated.shared_limit(65_792)
     run(emulated.ops, oracle.random_inputs(rng, 4, 17, 896))
     assert emulated.launches() - before == 2
+    emulated.shared_limit(86_272)
     run(emulated.ops, oracle.random_inputs(rng, 4, 1, 1536))
+    with pytest.raises(BackendError, match="bytes of shared memory"):
+        run(emulated.ops, oracle.random_inputs(rng, 1, 1, 1600))
+
+
+SHARED = {  # bytes of a block at the models' sizes; 101_376 is what sm_89 and sm_120 have
+    "head-72": ("cross_attention", lambda rng: cross_attention.random_inputs(rng, 1, 1, 1, 1, 72), 56_320),
+    "head-112": ("cross_attention", lambda rng: cross_attention.random_inputs(rng, 1, 1, 1, 1, 112), 76_800),
+    "linear": ("relu_linear_attention", lambda rng: relu_linear_attention.random_inputs(rng, 1, 1, 1, 32), 72_320),
+    "core": ("glumbconv_core", lambda rng: glumbconv_core.random_inputs(rng, 1, 1, 1, 8), 41_472),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_memory_is_what_the_kernels_page_says(emulated, rng, name):
+    op, make, size = SHARED[name]
+    emulated.shared_limit(size)
+    OPS[op][0](emulated.ops, make(rng))
+    emulated.shared_limit(size - 1)
+    with pytest.raises(BackendError, match=f"asks for {size} bytes of shared memory"):
+        OPS[op][0](emulated.ops, make(rng))
 
 
 @pytest.mark.parametrize("head_dim", range(8, 129, 8))
