@@ -59,7 +59,7 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
     network = builder.create_network(_network_flags(trt))
     maps = _parse(trt, job, network, log)
     config = builder.create_builder_config()
-    config.progress_monitor = monitor = _monitor(trt, cancelled)
+    config.progress_monitor = monitor = _monitor(trt, cancelled, [one for one in maps if isinstance(one, mmap.mmap)])
     for name in job["flags"]:
         config.set_flag(getattr(trt.BuilderFlag, name))
     _set_gpus(trt, config, job["gpu"])
@@ -157,7 +157,7 @@ def _logger(trt: Any) -> Any:
     return Log()
 
 
-def _monitor(trt: Any, cancelled: Any) -> Any:
+def _monitor(trt: Any, cancelled: Any, maps: list[mmap.mmap]) -> Any:
     class Monitor(trt.IProgressMonitor):
         """Tells how far the builder is: its phases, innermost last, each with steps done and in all."""
 
@@ -167,6 +167,8 @@ def _monitor(trt: Any, cancelled: Any) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
             self.phases[phase_name] = [0, num_steps]
+            for mapped in maps:  # pages of weights were not written to: they come back from the file when they are read
+                mapped.madvise(mmap.MADV_DONTNEED)
             self.tell()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
