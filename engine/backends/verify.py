@@ -65,13 +65,16 @@ def open_weights(base: Path, record: WeightsFile, in_place: bool) -> Safetensors
         raise Fault(f"{record.file} is missing")
     if path.name != record.location:
         raise Fault(f"{record.file} now lies in {path.name}, the graph reads {record.location}")
+    changed = Fault(f"{record.file} is not the file that the manifest describes")
+    if path.stat().st_size != record.size:
+        raise changed
     try:
         file = SafetensorsFile(path)
         same = file.stat().st_size == record.size and weights_sha256(file) == record.sha256
     except CheckpointError as error:
         raise Fault(str(error)) from None
     if not same:
-        raise Fault(f"{record.file} is not the file that the manifest describes")
+        raise changed
     return file
 
 

@@ -180,3 +180,12 @@ def test_repro_lines_select_their_row():
     again = groups(parsed)
     assert [each.identity("x") for each in again] == [group.identity("x")]
     assert isinstance(again[0], Group)
+
+
+def test_counting_the_work_leaves_the_modules_as_they_were():
+    from spar_engine.modules.cuts.language import ConditionCut
+    from spar_engine.ops import torch_ops
+
+    reference.count(CONFIG, work_named(CONFIG, "condition"))
+    assert ConditionCut.route is torch_ops.dynamic_token_routing
+    assert ConditionCut(CONFIG).route is torch_ops.dynamic_token_routing

@@ -14,8 +14,8 @@ from spar_engine.errors import BackendError, InputError, MissingDependency
 
 
 def given(**changed):
-    base = {"subjects": None, "backend": "native", "precision": None, "peers": "none", "policy": "kernels", "seconds": None,
-            "precision_goal": None}  # fmt: skip
+    base = {"subjects": None, "backend": "native", "precision": None, "peers": "none", "policy": "kernels",
+            "seconds": None, "precision_goal": None}  # fmt: skip
     return argparse.Namespace(**base | changed)
 
 
@@ -89,7 +89,7 @@ def test_a_peer_that_is_missing_is_named():
 
 
 def test_an_unknown_subject_lists_the_known_ones():
-    with pytest.raises(BackendError, match="subject 'metal-bf16' is unknown; there are .*native-bf16"):
+    with pytest.raises(BackendError, match=r"subject 'metal-bf16' is unknown; there are .*native-bf16"):
         open_subject_backend("metal-bf16", None, 1)
 
 

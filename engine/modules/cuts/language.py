@@ -48,6 +48,8 @@ class LmHeadCut(Cut):
 class ConditionCut(Cut):
     """Routing of the language rows only; image rows come from the visual tokens and are never routed (E6, E12)."""
 
+    route = staticmethod(dynamic_token_routing)
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         width = config.language.width
@@ -61,7 +63,7 @@ class ConditionCut(Cut):
         if not self.routing:
             return levels[0]
         router = self.model.dynamic_router
-        routed = dynamic_token_routing(levels.flatten(1, 2), *router.arguments()).unflatten(0, levels.shape[1:3])
+        routed = self.route(levels.flatten(1, 2), *router.arguments()).unflatten(0, levels.shape[1:3])
         if recording():  # the operator shows nothing of its inside
             router(levels)
         return tap("dtr.out", routed)
