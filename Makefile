@@ -94,7 +94,7 @@ $(VENV)/.triton: $(VENV)/.packages
 	@touch $@
 
 cuda-check: setup $(VENV)/.triton
-	@$(RUN)/python csrc/cuda/check.py --report bench/results/cuda-resources.json
+	@$(RUN)/python csrc/cuda/check.py --report bench/results/cuda/resources.json
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest tests/cuda tests/triton tests/export/test_triton_aot.py
 
 # Runs from a copied tree with what the machine's own $(PYTHON) has; nothing is installed or fetched.

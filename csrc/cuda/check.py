@@ -118,6 +118,7 @@ def main() -> None:
         text = json.dumps({"nvcc": version, "ptx": PTX, "ops": report}, indent=1, sort_keys=True)
         # One line a target: people compare them.
         text = re.sub(r'\{\s+("registers[^{}]*?)\s+\}', lambda m: "{" + re.sub(r"\s+", " ", m[1]) + "}", text)
+        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(text + "\n", "utf-8")
     if bad := spilling(report):
         raise SystemExit("cuda-check: " + "\n            ".join(bad))

@@ -11,7 +11,7 @@ import pytest
 from .building import ROOT
 from .runners import OPS
 
-REPORT = ROOT / "bench/results/cuda-resources.json"
+REPORT = ROOT / "bench/results/cuda/resources.json"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_one_target_compiles_and_is_what_was_recorded(matrix, recorded):
     found = matrix.check(nvcc, ("sm_90a",), ptx=False)
     assert matrix.spilling(found) == []
     assert {op: set(kernels) for op, kernels in found.items()} == {op: set(recorded[op]) for op in recorded}, (
-        "bench/results/cuda-resources.json is of other kernels; make cuda-check"
+        "bench/results/cuda/resources.json is of other kernels; make cuda-check"
     )
 
 
