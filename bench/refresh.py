@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from spar_engine.errors import ArtefactError
-from spar_engine.runtime.assemble import BUNDLED, DEFAULT
+from spar_engine.runtime.assemble import DEFAULT
 
 from .harness import record
 from .report.page import PAGE, RESULTS, write_page
-
-TINY = "spar-tiny-random"  # stands in until a trained model is bundled
 
 
 def add(commands: Any) -> None:
@@ -27,8 +25,7 @@ def add(commands: Any) -> None:
 
 def subset(accept_noise: bool) -> dict[str, list[str]]:
     """The commands of the subset, by the result file they refresh."""
-    trained = (BUNDLED / DEFAULT).is_dir()
-    model = ["--preset", DEFAULT, "--trained"] if trained else ["--preset", TINY]
+    model = ["--preset", DEFAULT, "--trained"]
     common = ["--threads", "all", "--policy", "quick", *(["--accept-noise"] if accept_noise else [])]
     return {
         "quick-kernels": ["kernels", "--shape", "spar-1b", "--cache", "hot", *common],

@@ -45,8 +45,6 @@ def run(source: str | Path, folder: Path, options: dict[str, Any]) -> None:
     start = time.perf_counter()
     engine = load(source, **options)
     about = engine.about
-    if about["random"]:
-        print("no trained model ships with this version: random weights show the path, not pictures")
     print(f"{engine.config.name} on {about['backend']} in {about['precision']} ({about['reason']}), "
           f"loaded in {time.perf_counter() - start:.1f} s")  # fmt: skip
 

@@ -45,9 +45,9 @@ def polished(rng: np.random.Generator, text: str) -> str:
     return text + "." if rng.random() < 0.15 else text
 
 
-def prompts(rng: np.random.Generator, scenes: Scenes, colours: bool = True) -> list[str | None]:
+def prompts(rng: np.random.Generator, scenes: Scenes) -> list[str | None]:
     """One request for every scene; None where guidance's other branch is trained."""
-    return [None if rng.random() < UNCONDITIONAL else polished(rng, words.prompt(rng, scenes, i, colours))
+    return [None if rng.random() < UNCONDITIONAL else polished(rng, words.prompt(rng, scenes, i))
             for i in range(len(scenes))]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from ..pipelines.parts import Parts
 from ..requests import whole
 
 BUNDLED = Path(__file__).parent.parent / "assets"
-DEFAULT = "spar-tiny-random"  # a miniature whose only weights are random; no trained model ships yet
+DEFAULT = "spar-nano"  # small, and really trained
 
 
 def find_checkpoint(source: str | Path) -> Path | None:
@@ -46,7 +46,7 @@ def open_weights(
 def _open(source: str | Path, random_weights: bool, seed: int, dit_position: str | None) -> Any:
     from ..weights import Checkpoint, RandomWeights
 
-    if random_weights or (source == DEFAULT and find_checkpoint(source) is None):
+    if random_weights:
         config = preset(str(source))
         if dit_position is not None:
             config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, position=dit_position))
@@ -109,7 +109,7 @@ def load(
     """Load a model.
 
     source          checkpoint directory (safetensors), the name of a bundled model, or a preset with random_weights;
-                    by default a miniature with random weights, whose pictures show the path and nothing else
+                    by default spar-nano, which draws scenes of coloured shapes
     backend         "native", "onnxruntime", "torch", or "auto": the first that is installed; `about` says which and why
     precision       "auto" takes the backend's own default; else one of the backend's precisions
     threads         threads of the backend; None leaves it the machine

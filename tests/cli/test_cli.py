@@ -188,12 +188,12 @@ def test_damaged_checkpoints(checkpoint, damage, message, capsys, tmp_path):
     assert len(error.splitlines()) == 1
 
 
-def test_without_a_model_a_random_miniature_answers(tmp_path, capsys):
-    assert spar("generate", "a red boat", "--steps", 1, "-q", "--seed", 1, "-o", tmp_path / "x.png") == 0
-    assert "random weights" in capsys.readouterr().err
+def test_without_a_model_the_bundled_one_answers(tmp_path, capsys):
+    assert spar("generate", "a red star", "--steps", 1, "-q", "--seed", 1, "-o", tmp_path / "x.png") == 0
+    assert "random weights" not in capsys.readouterr().err
     assert Image.open(tmp_path / "x.png").size == (112, 112)
     assert spar("info") == 0
-    assert "spar-tiny-random" in capsys.readouterr().out
+    assert "spar-nano" in capsys.readouterr().out
 
 
 def test_interrupt_has_its_own_exit_code(checkpoint, tmp_path, monkeypatch, capsys):

@@ -182,11 +182,3 @@ def test_unnamed_colours_stay_away_from_held_out_pairs_and_from_the_background()
         assert apart[unnamed].min() > APART - 2  # rounding to bytes
     assert np.array_equal(paint[~unnamed], COLOUR_RGB[scenes.colour][~unnamed])
     assert not np.array_equal(render(scenes, paint), render(scenes))
-
-
-def test_requests_without_colours_name_none():
-    rng = np.random.default_rng(8)
-    scenes = sample.training_scenes(rng, 200)
-    named, unnamed = ([words.prompt(rng, scenes, i, colours) for i in range(200)] for colours in (True, False))
-    assert not any(colour in text.split() for text in unnamed for colour in COLOURS)
-    assert sum(any(colour in text.split() for colour in COLOURS) for text in named) > 120

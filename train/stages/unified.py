@@ -12,17 +12,14 @@ from .. import data, monitor
 from ..condition import condition
 from ..lab import Lab
 from ..pool import Items, Pool
-from ..repaint import repaint
 from ..velocity import velocity
 from ..world import sample
-from ..world.palette import COLOUR_RGB
 from ..world.scene import Scenes, render
 from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
 READING = 0.1  # weight of reading the request from the condition
-UNNAMED = 0.0  # share of pictures whose objects have colours without a name: shapes must not hang on colours
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
@@ -67,20 +64,15 @@ def drawings(lab: Lab):
 
     def make(rng: np.random.Generator, batch: int) -> Items:
         scenes = sample.training_scenes(rng, batch)
-        paint = COLOUR_RGB[scenes.colour]
-        unnamed = rng.random(batch) < UNNAMED
-        paint[unnamed] = repaint(rng, scenes.take(unnamed), 1.0)[0]
-        features, latent = encode(lab, render(scenes, paint))
-        return {"scene": [scenes.take([i]) for i in range(batch)], "named": list(~unnamed),
-                "features": features, "latent": latent}  # fmt: skip
+        features, latent = encode(lab, render(scenes))
+        return {"scene": [scenes.take([i]) for i in range(batch)], "features": features, "latent": latent}
 
     return make
 
 
 def requests(rng: np.random.Generator, items: Items) -> list[str | None]:
-    """A request for each of the `drawings`; one in colours without a name is asked for by its shapes."""
-    return [p for scene, named in zip(items["scene"], items["named"], strict=True)
-            for p in data.prompts(rng, scene, bool(named))]  # fmt: skip
+    """A request for each of the `drawings`."""
+    return [p for scene in items["scene"] for p in data.prompts(rng, scene)]
 
 
 def edit_items(lab: Lab):
@@ -153,5 +145,5 @@ class Unified2(_Unified):
 
 
 class Unified3(_Unified):
-    name, align, edits = "unified3", True, 8
+    name, align, edits = "unified3", True, 16
     parts = CONDITION | DIT | READ | {"heads.alignment.": 1.0}

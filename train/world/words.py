@@ -56,31 +56,28 @@ def plain(scenes: Scenes, i: int) -> str:
     return f"{parts} on a {BACKGROUNDS[scenes.background[i]]} background"
 
 
-def _body(rng: np.random.Generator, scenes: Scenes, i: int, colours: bool) -> str:
+def _body(rng: np.random.Generator, scenes: Scenes, i: int) -> str:
     count = int(scenes.count[i])
     draw = rng.random()
     if count == 1:
         size = f"{SIZES[scenes.size[i, 0]]} " if rng.random() < 0.3 else ""
-        colour = f"{COLOURS[scenes.colour[i, 0]]} " if draw < 0.7 and colours else ""
+        colour = f"{COLOURS[scenes.colour[i, 0]]} " if draw < 0.7 else ""
         body = article(f"{size}{colour}{SHAPES[scenes.shape[i, 0]]}")
         return f"{body} in the {quadrant(scenes.cell[i, 0])}" if rng.random() < 0.3 else body
     if count == 2 and draw < 0.6:
         relations = [r for r in range(4) if bool(holds_between(scenes.take([i]), 0, 1, r)[0])]
-        first, second = (counted(1, COLOURS[scenes.colour[i, s]] if colours else "", SHAPES[scenes.shape[i, s]])
-                         for s in (0, 1))  # fmt: skip
+        first, second = (counted(1, COLOURS[scenes.colour[i, s]], SHAPES[scenes.shape[i, s]]) for s in (0, 1))
         relation = pick(rng, relations)
         if rng.random() < 0.5:
             first, second, relation = second, first, relation ^ 1
         return f"{first} {pick(rng, RELATION_WORDS[RELATIONS[relation]])} {second}"
     shapes_only = groups(scenes, i, by_colour=False)
-    parts = shapes_only if draw > 0.85 or not colours else groups(scenes, i)
+    parts = shapes_only if draw > 0.85 else groups(scenes, i)
     rng.shuffle(parts)
     return listed([counted(n, colour, shape) for n, colour, shape in parts])
 
 
-def prompt(rng: np.random.Generator, scenes: Scenes, i: int, colours: bool = True) -> str:
-    """A request that scene i fulfils: what must be there, sometimes where, sometimes on what.
-
-    colours  whether it may name those of the objects"""
-    body = f"{pick(rng, LEADS)}{_body(rng, scenes, i, colours)}"
+def prompt(rng: np.random.Generator, scenes: Scenes, i: int) -> str:
+    """A request that scene i fulfils: what must be there, sometimes where, sometimes on what."""
+    body = f"{pick(rng, LEADS)}{_body(rng, scenes, i)}"
     return body + pick(rng, ENDS).format(BACKGROUNDS[scenes.background[i]]) if rng.random() < 0.6 else body
