@@ -49,13 +49,14 @@ def cell(record: Record, part: str, name: str, decimals: int) -> str:
 
 def table(found: dict[str, Record]) -> str:
     """Markdown: a row a score, a column a result, 95 % intervals in brackets."""
-    lines = ["| held-out compositions | reach | " + " | ".join(found) + " |", "|---|---|" + "---|" * len(found)]
+    heads = [f"{name}, n = {record['about']['samples']}" for name, record in found.items()]
+    lines = ["| held-out compositions | reach | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(found)]
     for part, name, words, least, decimals in ROWS:
         reach = "–" if least is None else f"{least:.{min(decimals, 2)}f}"
         cells = [cell(record, part, name, decimals) for record in found.values()]
         lines.append(f"| {words} | {reach} | " + " | ".join(cells) + " |")
     first = next(iter(found.values()))["about"]
-    asked = f"{first['samples']} samples a category and task, {first['steps']} steps, default guidance"
+    asked = f"n samples a category and task, {first['steps']} steps, default guidance"
     lines += ["", f"{asked}, seed {first['seed']}; `spar-bench quality --json FILE`."]
     return "\n".join(lines)
 

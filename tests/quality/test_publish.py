@@ -17,7 +17,8 @@ def test_a_table_has_a_row_a_score_and_a_column_a_result(tmp_path):
     lines = publish.table(found).splitlines()
     assert "| text to image, GenEval's six categories | 0.90 | 0.912 (0.900 … 0.920) | 0.912 (0.900 … 0.920) |" in lines
     assert "| questions, exact match | 0.95 | – | – |" in lines
-    assert lines[-1].startswith("300 samples a category and task, 20 steps")
+    assert lines[0].endswith("| native-bf16, n = 300 | onnxruntime-fp32, n = 300 |")
+    assert lines[-1].startswith("n samples a category and task, 20 steps")
 
 
 def test_only_the_block_between_the_marks_changes():
