@@ -51,11 +51,10 @@ def opened_graph(weights: Any, component: str) -> Path:
 
 
 def _beside(source: Path, place: Path) -> None:
-    """A hard link, for OpenVINO follows no symbolic one out of a folder; a copy where the file system has none."""
+    """A copy: OpenVINO follows no symbolic link out of a folder, and onnx reads no file with a second hard link."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
         return
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copyfile(source, place)
+    aside = place.with_name(f".{place.name}.{os.getpid()}")
+    shutil.copyfile(source, aside)
+    os.replace(aside, place)
