@@ -13,7 +13,7 @@ from ..components import components
 from ..config import ModelConfig
 from ..errors import ArtefactError, BackendError, MissingDependency
 from ..ops.threads import thread_count
-from . import native_memory, packed, together
+from . import native_decoder, native_memory, packed, together
 
 log = logging.getLogger("spar.native")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -88,11 +88,13 @@ class NativeBackend:
                 self._pack(model, component)
 
     def run(
-        self, component: str, inputs: dict[str, Any], taps: bool = False, cancel: Any | None = None
+        self, component: str, inputs: dict[str, Any], taps: bool = False, cancel: Any | None = None, strips: int = 1
     ) -> dict[str, Any]:
         """Outputs of one component by name, float32; with `taps` also its inner tensors by their golden names.
 
         cancel  a `Cancel`; once set, the run stops before its next block and raises Cancelled
+        strips  of the picture, one after another, in the convolutional stages of the decoder: the same bits from less
+                memory (`memory`), and some lines are computed twice; not with `taps`
 
         `cross_keys`, `cross_values`, `keys` and `values` are kept packed: pass them on as they are, or make arrays of
         them with numpy.asarray. A cache that is continued twice is copied for the second time.
@@ -110,14 +112,22 @@ class NativeBackend:
                 given[name] = value.parts
             else:
                 given[name] = value if isinstance(value, kept) else np.ascontiguousarray(value)
+        if strips != 1:
+            if component != "decoder":
+                raise BackendError(f"native: strips={strips!r} of {component}; only the decoder can be cut, give 1")
+            given["strips"] = np.array([strips], np.int64)
         return model.run(component, given, taps, cancel)
 
-    def memory(self, component: str, axes: dict[str, int]) -> tuple[int, int]:
+    def strips(self, component: str, axes: dict[str, int]) -> list[int]:
+        """Values that `run` takes for `strips` at these sizes, fewest first: [1], but for the decoder."""
+        return native_decoder.strips(axes, self.config.decoder) if component == "decoder" else [1]
+
+    def memory(self, component: str, axes: dict[str, int], strips: int = 1) -> tuple[int, int]:
         """Bytes of a component's packed weights, and of the scratch memory of one run at these sizes.
 
         Before the component is loaded its weights are counted from their shapes, some percent too high."""
         model = self._opened()
-        run = native_memory.scratch(component, axes, self.config, self.precision, model.threads)
+        run = native_memory.scratch(component, axes, self.config, self.precision, model.threads, strips)
         if model.loaded(component):
             return model.packed(component).nbytes, run
         shapes = {name: self.checkpoint.info(name).shape for name in needed(self.checkpoint, component)}

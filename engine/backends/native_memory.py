@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from ..config import ModelConfig
+from . import native_decoder
 
 _PANEL = 32  # columns of a packed panel
 _TASK = 96 << 10  # scratch of one thread in a product
@@ -42,8 +43,13 @@ def _tensor(component: str, name: str, shape: tuple[int, ...], precision: str) -
     return int(columns * -(-inputs * size // 4) * 4 * factor) + (8 * rows if whole else 0) + 64
 
 
-def scratch(component: str, axes: dict[str, int], config: ModelConfig, precision: str, threads: int) -> int:
-    """Bytes of scratch memory of one run; `axes` as `components.Component.check` gives them."""
+def scratch(
+    component: str, axes: dict[str, int], config: ModelConfig, precision: str, threads: int, strips: int = 1
+) -> int:
+    """Bytes of scratch memory of one run; `axes` as `components.Component.check` gives them.
+
+    strips  of the decoder, which others do not have
+    """
     act = 4 if precision == "fp32" else 2
 
     def f32(rows: int, columns: int) -> int:
@@ -52,7 +58,11 @@ def scratch(component: str, axes: dict[str, int], config: ModelConfig, precision
     def narrow(rows: int, columns: int) -> int:
         return rows * _row(act * columns)
 
-    return _SCRATCH[component](axes, config, f32, narrow) + threads * (_TASK + _attention(axes)) + _SLACK
+    if component == "decoder":
+        buffers = native_decoder.buffers(axes, config.decoder, f32, narrow, strips)
+    else:
+        buffers = _SCRATCH[component](axes, config, f32, narrow)
+    return buffers + threads * (_TASK + _attention(axes)) + _SLACK
 
 
 def _row(size: int) -> int:
@@ -132,27 +142,7 @@ def _streams(axes: dict[str, int], config: ModelConfig, f32: Matrix, narrow: Mat
     return _encoder(rows, width, hidden, f32, narrow) + f32(rows, 2 * config.streams.latent_channels)
 
 
-def _decoder(axes: dict[str, int], config: ModelConfig, f32: Matrix, narrow: Matrix) -> int:
-    """Two slots that the stages take in turn, and the widest block."""
-    d, slots, widest = config.decoder, [0, 0], 0
-    last = len(d.channels) - 1
-    each = 4 if narrow(1, 32) == f32(1, 32) else 6  # float32, and beside it what a product reads
-    for stage, channels in enumerate(d.channels):
-        pixels = axes["batch"] * axes["height"] * axes["width"] * 4 ** (last - stage)
-        slots[stage % 2] = max(slots[stage % 2], pixels * (channels + 32) * each)
-        if d.attention[stage]:
-            sets = 1 + len(d.scales[stage])
-            attention = narrow(pixels, sets * channels) + 3 * narrow(pixels, 3 * channels) + f32(pixels, channels)
-            forward = f32(pixels, channels) + narrow(pixels, 8 * channels) + narrow(pixels, 4 * channels)
-            block = max(attention, forward) + narrow(pixels, channels)
-        else:
-            block = narrow(pixels, channels)
-        widest = max(widest, block)
-    finished = axes["batch"] * axes["height"] * axes["width"] * 4**last
-    return sum(slots) + max(widest, f32(finished, 3))
-
-
 _SCRATCH: dict[str, Any] = {
     "vision": _vision, "language": _language, "lm_head": _lm_head, "condition": _condition, "context": _context,
-    "modulation": _modulation, "dit": _dit, "streams": _streams, "decoder": _decoder,
+    "modulation": _modulation, "dit": _dit, "streams": _streams,
 }  # fmt: skip

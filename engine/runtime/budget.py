@@ -1,4 +1,5 @@
-"""A backend within a budget of memory: components are unloaded to make room, requests are admitted or refused."""
+"""A backend within a budget of memory: components are unloaded to make room or run in strips, requests are admitted or
+refused."""
 
 from __future__ import annotations
 
@@ -10,14 +11,15 @@ from typing import Any
 
 from ..components import components
 from ..errors import Busy, OverBudget
-from .plan import Plan
+from .plan import Plan, need
 
 
 class Budgeted:
     """Runs the components of a backend, one at a time, within `budget` bytes less `caches`.
 
     A component that is needed takes the place of those that were not used for the longest time; their next run loads
-    them again. A request is refused before it starts when it cannot fit, or not beside those that run.
+    them again. One that is too large even alone runs in the fewest strips that fit, where the backend can cut it. A
+    request is refused before it starts when it cannot fit, or not beside those that run.
     """
 
     def __init__(self, backend: Any, budget: int, caches: int):
@@ -26,14 +28,15 @@ class Budgeted:
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, int] = OrderedDict()  # component -> bytes of weights, least recently used first
         self._running: list[Plan] = []
-        self.unloads = 0
+        self.unloads = self.cut_runs = 0
+        self.strips = 1  # of the run that is made now, or was last
 
     @staticmethod
     def check(plan: Plan) -> Plan:
         """`plan`; OverBudget when it does not fit even alone."""
         if plan.verdict == "does not fit":
             raise OverBudget(
-                f"{plan.task} needs {_mega(plan.least)} with one component loaded at a time, of them "
+                f"{plan.task} needs {_mega(plan.least_in_strips)} with one component loaded at a time, of them "
                 f"{_mega(plan.largest)} for the largest and {_mega(plan.caches)} for caches; memory_budget is "
                 f"{_mega(plan.budget)}: raise it, or ask for something smaller"
             )
@@ -56,16 +59,21 @@ class Budgeted:
 
     def run(self, component: str, inputs: dict[str, Any], **more: Any) -> dict[str, Any]:
         """`run` of the backend, after making room. Called by one thread at a time."""
-        weights, scratch = self._backend.memory(component, self._specs[component].check(inputs))
+        needed = need(self._backend, component, self._specs[component].check(inputs))
         with self._lock:
             room = self._room - sum(plan.values for plan in self._running)
+        self.strips = needed.strips(room)
+        if self.strips > 1:
+            more["strips"] = self.strips
+            self.cut_runs += 1
+        scratch = needed.cut.get(self.strips, needed.scratch)
         self._loaded.pop(component, None)
         self._backend.trim()
-        while self._loaded and sum(self._loaded.values()) + weights + scratch > room:
+        while self._loaded and sum(self._loaded.values()) + needed.weights + scratch > room:
             oldest, _ = self._loaded.popitem(last=False)
             self._backend.unload(oldest)
             self.unloads += 1
-        self._loaded[component] = weights
+        self._loaded[component] = needed.weights
         return self._backend.run(component, inputs, **more)
 
 

@@ -55,7 +55,8 @@ class Metrics:
         caches      cache -> {"hits", "misses", "entries", "bytes"}
         running, waiting    requests that take turns now, and in line for a start
         waited_seconds      spent in line by all requests that have ended
-        unloads             components that were unloaded to stay within the memory budget
+        unloads, cut_runs   components that were unloaded, and runs that were made in strips, to stay within the memory
+                            budget
         """
         with self._lock:
             requests: dict[str, dict[str, int]] = {}
@@ -75,6 +76,7 @@ class Metrics:
             "requests": requests, "seconds": seconds, "components": components, "caches": caches,
             "running": self._scheduler.running, "waiting": self._scheduler.waiting, "waited_seconds": waited,
             "unloads": self._budget.unloads if self._budget else 0,
+            "cut_runs": self._budget.cut_runs if self._budget else 0,
         }  # fmt: skip
 
 
@@ -112,4 +114,6 @@ def prometheus(found: dict[str, Any]) -> str:
            [("", "", found["waited_seconds"])])  # fmt: skip
     family("spar_unloads_total", "counter", "Components unloaded to stay within the memory budget.",
            [("", "", found["unloads"])])  # fmt: skip
+    family("spar_cut_runs_total", "counter", "Runs made in strips to stay within the memory budget.",
+           [("", "", found["cut_runs"])])  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -66,7 +66,7 @@ class Observed:
         One track holds the runs of components, named with the shape of their first input; each request has its own.
         errors  InputError where the file cannot be written
         """
-        recorder = Trace(path, f"{self.config.name} on {self.about['backend']}")
+        recorder = Trace(path, f"{self.config.name} on {self.about['backend']}", self._budget)
         self._scheduler.observers.append(recorder)
         try:
             yield

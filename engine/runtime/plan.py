@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 from ..components import Component
 from ..config import ModelConfig
@@ -14,14 +14,29 @@ Axes = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes that a component holds: while it is loaded, and while it runs."""
+    """Bytes that a component holds: while it is loaded, and while it runs.
+
+    cut  scratch of a run in so many strips, fewest first, where the backend can cut it (native: the decoder)
+    """
 
     weights: int
     scratch: int
+    cut: dict[int, int] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
         return self.weights + self.scratch
+
+    @property
+    def tightest(self) -> int:
+        """While it runs, in as many strips as it can be cut into."""
+        return self.weights + min([self.scratch, *self.cut.values()])
+
+    def strips(self, room: int) -> int:
+        """The fewest strips, 1 for none, in which a run fits `room` bytes; the most there are where none does."""
+        if self.running <= room or not self.cut:
+            return 1
+        return next((count for count, scratch in self.cut.items() if self.weights + scratch <= room), max(self.cut))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +58,44 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """With all components of the task loaded, as without a budget."""
+        """With all components of the task loaded and none cut, as without a budget."""
         weights = sum(need.weights for need in self.components.values())
         return weights + max(need.scratch for need in self.components.values()) + self.values + self.caches
 
     @property
     def least(self) -> int:
-        """With one component loaded at a time."""
+        """With one component loaded at a time, and none cut."""
+        return max(need.running for need in self.components.values()) + self.values + self.caches
+
+    @property
+    def least_in_strips(self) -> int:
+        """With one component loaded at a time, in as many strips as it can be cut into."""
         return self.largest + self.values + self.caches
 
     @property
     def largest(self) -> int:
-        """The component that needs most while it runs."""
-        return max(need.running for need in self.components.values())
+        """The component that needs most while it runs in as many strips as it can be cut into."""
+        return max(need.tightest for need in self.components.values())
+
+    @property
+    def strips(self) -> dict[str, int]:
+        """Components that this budget cuts, and into how many strips: none while unloading the others is enough."""
+        if self.budget is None or self.least <= self.budget:
+            return {}
+        room = self.budget - self.values - self.caches
+        chosen = {name: need.strips(room) for name, need in self.components.items()}
+        return {name: count for name, count in chosen.items() if count > 1}
 
     @property
     def verdict(self) -> str:
-        """ "fits", "fits by unloading components between uses", or "does not fit"."""
+        """ "fits", "fits by unloading components between uses", that " and running decoder in 4 strips", or "does not
+        fit"."""
         if self.budget is None or self.peak <= self.budget:
             return "fits"
-        return "fits by unloading components between uses" if self.least <= self.budget else "does not fit"
+        if self.least_in_strips > self.budget:
+            return "does not fit"
+        cut = [f"running {name} in {count} strips" for name, count in self.strips.items()]
+        return "fits by " + " and ".join(["unloading components between uses", *cut])
 
     def __str__(self) -> str:
         rows = [f"{'component':12} {'weights':>9} {'running':>9}  MB"]
@@ -70,6 +103,8 @@ class Plan:
                  for name, need in self.components.items()]  # fmt: skip
         rows.append(f"values {self.values / 1e6:.1f}, caches up to {self.caches / 1e6:.1f}")
         rows.append(f"peak {self.peak / 1e6:.1f}, {self.least / 1e6:.1f} with one component at a time")
+        if self.least_in_strips < self.least:
+            rows[-1] += f", {self.least_in_strips / 1e6:.1f} with the decoder in strips"
         if self.budget is not None:
             rows.append(f"budget {self.budget / 1e6:.1f}: {self.verdict}")
         return "\n".join([*rows, *self.notes])
@@ -138,6 +173,8 @@ def _derived(config: ModelConfig, name: str, axes: Axes) -> Axes:
     return {}
 
 
-def needs(runs: dict[str, Axes], memory: Callable[[str, Axes], tuple[int, int]]) -> dict[str, Need]:
-    """What each component holds; `memory` is a backend's."""
-    return {name: Need(*memory(name, axes)) for name, axes in runs.items()}
+def need(backend: Any, name: str, axes: Axes) -> Need:
+    """What a component of a backend that has `memory` holds, cut too where the backend has `strips`."""
+    weights, scratch = backend.memory(name, axes)
+    counts = backend.strips(name, axes)[1:] if hasattr(backend, "strips") else ()
+    return Need(weights, scratch, {count: backend.memory(name, axes, count)[1] for count in counts})

@@ -72,7 +72,8 @@ class Planned:
             raise BackendError(f"{self.backend.name}: this backend cannot tell what it will hold; use native or "
                                "onnxruntime")  # fmt: skip
         held = plans.values(self.config, components(self.config), runs)
-        return Plan(task, plans.needs(runs, self.backend.memory), held, self._parts.store.most, self._budget_bytes)
+        needs = {name: plans.need(self.backend, name, axes) for name, axes in runs.items()}
+        return Plan(task, needs, held, self._parts.store.most, self._budget_bytes)
 
     def _set_budget(self: Any, budget: int | None, max_batch: int) -> None:
         self._budget_bytes, self._max_batch, self._budget = budget, max_batch, None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .budget import Budgeted
 from .line import Request
 from .ranges import run_name
 
@@ -20,13 +21,15 @@ COMPONENTS = 0
 class Trace:
     """An observer that keeps what happens, and writes it when it is done.
 
-    path  file to write, as JSON in Chrome's trace event format; times are microseconds from the start of the trace
+    path    file to write, as JSON in Chrome's trace event format; times are microseconds from the start of the trace
+    budget  of the engine, which says into how many strips a run was cut
     """
 
-    def __init__(self, path: str | Path, name: str):
+    def __init__(self, path: str | Path, name: str, budget: Budgeted | None = None):
         self.path = Path(path)
         if self.path.is_dir() or not self.path.parent.is_dir():
             raise InputError(f"{self.path}: a trace cannot be written there; name a file in a directory that exists")
+        self._budget = budget
         self._begin = time.perf_counter()
         self._lock = threading.Lock()
         self._events: list[dict[str, Any]] = [
@@ -35,9 +38,11 @@ class Trace:
         ]
 
     def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
-        shapes = {name: list(value.shape) for name, value in inputs.items()}
-        self._add(run_name(component, inputs), "component", COMPONENTS, begin, end,
-                  {"requests": [request.number for request in requests], "inputs": shapes})  # fmt: skip
+        more = {"requests": [request.number for request in requests],
+                "inputs": {name: list(value.shape) for name, value in inputs.items()}}  # fmt: skip
+        if self._budget is not None:
+            more["strips"] = self._budget.strips
+        self._add(run_name(component, inputs), "component", COMPONENTS, begin, end, more)
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:
         self._add(request.task, "request", request.number, begin, end,

@@ -1,5 +1,6 @@
 """Memory plans beside what is really held, budgets that are kept or refused, and pictures of other sizes."""
 
+import json
 import threading
 import time
 
@@ -32,7 +33,7 @@ def checkpoint(golden_dir):
     return golden_dir("spar-tiny") / "checkpoint"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int4"])
 def test_the_native_plan_is_what_is_held(checkpoint, precision):
     """Weights within 10 %; scratch never above the plan, and at least half of it once it is over a megabyte."""
     pytest.importorskip("spar_engine._native")
@@ -112,42 +113,81 @@ def test_a_plan_tells_components_and_grows_with_the_request(checkpoint):
         spar_engine.load(checkpoint, backend="torch", memory_budget=1 << 30)
 
 
+class Held:
+    """An observer that notes the most that the native model held after a run: packed weights and scratch memory."""
+
+    def __init__(self, engine):
+        self.engine, self.highest = engine, 0
+
+    def ran(self, requests, component, inputs, begin, end):
+        model = self.engine.backend._model
+        loaded = sum(model.packed(name).nbytes for name in components(self.engine.config) if model.loaded(name))
+        self.highest = max(self.highest, loaded + model.scratch)
+
+    def finished(self, request, outcome, begin, end):
+        pass
+
+
+def results(engine):
+    found = {task: run(engine) for task, run in TASKS.items()}
+    return {task: made.token_ids if task == "ask" else made.pictures[0].pixels.tolist() for task, made in found.items()}
+
+
 @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
 def test_a_tight_budget_is_kept_by_unloading_and_changes_no_bit(checkpoint, backend):
     with spar_engine.load(checkpoint, backend=backend, threads=1) as engine:
-        want = {task: run(engine) for task, run in TASKS.items()}
+        want = results(engine)
         plans = {task: engine.plan(task, max_new_tokens=4) for task in TASKS}
     budget = int(1.2 * max(plan.least - plan.caches for plan in plans.values()))
     assert budget < max(plan.peak - plan.caches for plan in plans.values())
     with spar_engine.load(checkpoint, backend=backend, threads=1, memory_budget=budget, cache_bytes=100_000) as engine:
-        assert engine.plan("edit").verdict == "fits by unloading components between uses"
-        highest = 0
-
-        def measure(requests, component, inputs, begin, end):
-            nonlocal highest
-            if backend == "native":
-                model = engine.backend._model
-                loaded = sum(model.packed(name).nbytes for name in components(engine.config) if model.loaded(name))
-                highest = max(highest, loaded + model.scratch)
-
-        class Watch:
-            ran, finished = staticmethod(measure), staticmethod(lambda *_: None)
-
-        engine._scheduler.observers.append(Watch)
-        for task, run in TASKS.items():
-            found = run(engine)
-            if task == "ask":
-                assert found.token_ids == want[task].token_ids
-            else:
-                assert np.array_equal(found.pictures[0].pixels, want[task].pictures[0].pixels)
+        plan, held = engine.plan("edit"), Held(engine)
+        assert plan.verdict == "fits by unloading components between uses"
+        assert plan.strips == {}
+        if backend == "native":
+            engine._scheduler.observers.append(held)
+        assert results(engine) == want
         assert engine.metrics()["unloads"] > 0
-        assert highest <= budget
+        assert engine.metrics()["cut_runs"] == 0  # what unloading settles is not cut
+        assert held.highest <= budget
+
+
+def test_a_budget_below_the_whole_decoder_cuts_it_and_changes_no_bit(checkpoint, tmp_path):
+    pytest.importorskip("spar_engine._native")
+    with spar_engine.load(checkpoint, backend="native", threads=1) as engine:
+        want = results(engine)
+        plans = {task: engine.plan(task, max_new_tokens=4) for task in TASKS}
+        assert plans["generate"].strips == {}  # without a budget nothing is cut
+    assert plans["generate"].least_in_strips < plans["generate"].least
+    assert plans["ask"].least_in_strips == plans["ask"].least  # it has no decoder
+    budget = int(1.05 * max(plan.least_in_strips - plan.caches for plan in plans.values()))
+    with spar_engine.load(checkpoint, backend="native", threads=1, memory_budget=budget, cache_bytes=100_000) as engine:
+        plan, held = engine.plan("edit"), Held(engine)
+        strips = plan.strips["decoder"]
+        assert plan.verdict == f"fits by unloading components between uses and running decoder in {strips} strips"
+        assert "with the decoder in strips" in str(plan)
+        need = plan.components["decoder"]
+        room = budget - plan.values - plan.caches
+        fewer = max([1, *(count for count in need.cut if count < strips)])
+        assert need.weights + need.cut[strips] <= room < need.weights + need.cut.get(fewer, need.scratch)
+        engine._scheduler.observers.append(held)
+        with engine.trace(tmp_path / "trace.json"):
+            assert results(engine) == want
+        assert engine.metrics()["cut_runs"] == 3
+        assert held.highest <= budget
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    cut = {
+        (event["name"].split("[")[0], event["args"]["strips"]) for event in events if event.get("cat") == "component"
+    }
+    assert {name for name, count in cut if count > 1} == {"decoder"}
+    assert ("decoder", strips) in cut
+    assert ("dit", 1) in cut
 
 
 def test_what_cannot_fit_is_refused_before_any_work(checkpoint):
     with spar_engine.load(checkpoint, backend="native", threads=1) as engine:
         small = engine.plan("generate", "a boat")
-    budget = small.least - small.caches + 200_000
+    budget = small.least_in_strips - small.caches + 200_000
     with spar_engine.load(checkpoint, backend="native", threads=1, memory_budget=budget, cache_bytes=0) as engine:
         assert TASKS["generate"](engine).pictures
         before = engine.metrics()["components"]

@@ -8,13 +8,7 @@ namespace spar::cpu {
 namespace {
 
 constexpr float kEps = 1e-5f;
-constexpr int64_t kStripRows = 96;  // pixels whose convolution, norm and residual one task takes together
-
-View zeros(Run& run, int64_t channels) {
-  const View row = run.act(1, channels);
-  std::fill_n(row.row<char>(0), row.stride * size_of(row.type), 0);
-  return row;
-}
+constexpr int64_t kTaskPixels = 96;  // whose convolution, norm and residual one task takes together
 
 }  // namespace
 
@@ -34,15 +28,15 @@ void ResBlock::run(Run& run, const Pixels& p) const {
   end.out = hidden;
   run.linear(first_, p.act, count, end, &taps);
 
-  const View strips = run.f32(kStripRows * run.seat.threads(), p.channels);
+  const View strips = run.f32(kTaskPixels * run.seat.threads(), p.channels);
   char* scratch = run.arena.take_bytes(static_cast<size_t>(kGemmScratch * run.seat.threads()));
-  run.each_rows(count, kStripRows, [&](int64_t first, int64_t rows, int worker) {
+  run.each_rows(count, kTaskPixels, [&](int64_t first, int64_t rows, int worker) {
     Gemm g;
     g.a = hidden;
     g.taps = &taps;
     g.w = &second_;
     g.m = count;
-    g.end.out = strips.rows(worker * kStripRows);
+    g.end.out = strips.rows(worker * kTaskPixels);
     g.end.first_row = first;
     run.kernels.gemm(g, first, rows, 0, second_.panels(), scratch + worker * kGemmScratch);
     Norm norm;
@@ -128,6 +122,9 @@ Decoder::Decoder(const Config& config, Loader& load)
     }
     stages_.push_back(std::move(stage));
   }
+  global_ = 0;
+  while (global_ + 1 < static_cast<int64_t>(stages_.size()) && stages_[static_cast<size_t>(global_)].attention.empty())
+    ++global_;
   norm_ = load.vector(at + "norm_out.weight");
   bias_ = load.vector(at + "norm_out.bias");
   conv_out_ = load.convolution(at + "conv_out");
@@ -156,74 +153,46 @@ void Decoder::enter(Run& run, const float* latent, const Pixels& p) const {
   run.linear(conv_in_, rows, count, end, &taps);
 }
 
-void Decoder::leave(Run& run, const Pixels& p, float* image) const {
-  Frame frame(run.arena);
-  const int64_t count = p.count();
-  Norm norm;
-  norm.in = p.x;
-  norm.out = p.act;
-  norm.width = p.channels;
-  norm.eps = kEps;
-  norm.centred = false;
-  norm.relu = true;
-  norm.weight = norm_;
-  norm.bias = bias_;
-  run.norm(norm, count);
-  const Taps taps = taps_of(p.height, p.width, p.channels, 3, -1, -1, zeros(run, p.channels).data);
-  Epilogue end;
-  end.out = run.f32(count, 3);
-  run.linear(conv_out_, p.act, count, end, &taps);
-  from_rows(run, end.out, image, p.pictures, 3, p.height * p.width);
-  run.tap_picture("image", end.out, p.pictures, p.height * p.width, 3, {p.pictures, 3, p.height, p.width});
+void Decoder::blocks(Run& run, int64_t index, const Pixels& p) const {
+  const Stage& stage = stages_[static_cast<size_t>(index)];
+  const std::string at = "stage_" + std::to_string(index);
+  const auto refresh = [&] {
+    if (p.act.data != p.x.data) run.convert(p.x, p.act, p.count(), p.channels);
+  };
+  for (size_t b = 0; b < stage.attention.size(); ++b) {
+    run.check_cancelled();
+    stage.attention[b].run(run, p, at + ".block_" + std::to_string(b + stage.up.size()));
+  }
+  refresh();
+  for (const ResBlock& block : stage.residual) {  // each leaves both up to date
+    run.check_cancelled();
+    block.run(run, p);
+  }
+  run.tap_picture(at, p.x, p.pictures, p.height * p.width, p.channels, {p.pictures, p.channels, p.height, p.width});
 }
 
 void Decoder::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const Input& latent = inputs.at("latent");
-  const int64_t pictures = latent.shape[0], last = static_cast<int64_t>(channels_.size()) - 1;
-  const auto size = [&](int64_t stage) {
-    const int64_t scale = int64_t{1} << (last - stage);
-    return Pixels{pictures, latent.shape[2] * scale, latent.shape[3] * scale, channels_[static_cast<size_t>(stage)], {}, {}};
-  };
-  // Two slots that stages take in turn: a stage reads the one before it and no other.
-  const auto bytes = [&](const Pixels& p) {
-    return static_cast<size_t>(p.count() * (p.channels + 32)) * (run.activations == Type::f32 ? 4 : 6) + 256;
-  };
-  size_t most[2] = {0, 0};
-  for (int64_t i = 0; i <= last; ++i) most[i % 2] = std::max(most[i % 2], bytes(size(i)));
-  char* slots[2] = {run.arena.take_bytes(most[0]), run.arena.take_bytes(most[1])};
-  const auto place = [&](int64_t stage) {
-    Pixels p = size(stage);
-    p.x = {slots[stage % 2], Type::f32, p.channels};
-    p.act = p.x;
-    if (run.activations != Type::f32)
-      p.act = {slots[stage % 2] + round_up(p.count() * p.channels * 4, 64), run.activations, p.channels};
-    return p;
-  };
-  Pixels p = place(last);
+  const int64_t last = static_cast<int64_t>(channels_.size()) - 1;
+  const Pixels picture = size(0, latent.shape);
+  const int64_t strips = strips_of(run, inputs, picture.height);
+  std::vector<Pixels> sizes(channels_.size());
+  for (int64_t i = strips == 1 ? 0 : global_; i <= last; ++i) sizes[static_cast<size_t>(i)] = size(i, latent.shape);
+  const Slots whole = slots(run, sizes);
+  Pixels p = whole.place(last, size(last, latent.shape));
   enter(run, latent.f32, p);
-  for (int64_t i = last; i >= 0; --i) {
-    const Stage& stage = stages_[static_cast<size_t>(i)];
-    const auto name = [&](size_t block) { return "stage_" + std::to_string(i) + ".block_" + std::to_string(block); };
-    if (!stage.up.empty()) {
-      run.check_cancelled();
-      const Pixels larger = place(i);
-      if (p.act.data != p.x.data) run.convert(p.x, p.act, p.count(), p.channels);
-      stage.up[0].run(run, p, larger);
-      p = larger;
-    }
-    for (size_t b = 0; b < stage.attention.size(); ++b) {
-      run.check_cancelled();
-      stage.attention[b].run(run, p, name(b + stage.up.size()));
-    }
-    if (!stage.residual.empty() && p.act.data != p.x.data) run.convert(p.x, p.act, p.count(), p.channels);
-    for (const ResBlock& block : stage.residual) {
-      run.check_cancelled();
-      block.run(run, p);
-    }
-    run.tap_picture("stage_" + std::to_string(i), p.x, p.pictures, p.height * p.width, p.channels,
-                    {p.pictures, p.channels, p.height, p.width});
+  blocks(run, last, p);
+  for (int64_t i = last - 1; i >= global_; --i) {
+    const Pixels larger = whole.place(i, size(i, latent.shape));
+    run.check_cancelled();
+    stages_[static_cast<size_t>(i)].up[0].run(run, p, larger);
+    p = larger;
+    blocks(run, i, p);
   }
-  leave(run, p, outputs.make("image", {pictures, 3, p.height, p.width}));
+  float* image = outputs.make("image", {picture.pictures, 3, picture.height, picture.width});
+  if (strips > 1) return in_strips(run, p, strips, latent.shape, image);
+  const Span all{0, picture.height};
+  convolve(run, p, whole, all, reach(all, latent.shape), picture.height, image);
 }
 
 }  // namespace spar::cpu

@@ -12,6 +12,8 @@ struct Pixels {
   View act;  // activations; `x` itself in f32
 
   int64_t count() const { return pictures * height * width; }
+  // Lines [first, first + lines) of one picture, in place.
+  Pixels crop(int64_t first, int64_t lines) const;
 };
 
 // Multi-scale ReLU linear attention, then a gated convolutional feed-forward (E18).
@@ -57,6 +59,17 @@ class Upsample {
   PackedLinear phases_[4];
 };
 
+// Lines of a picture.
+struct Span {
+  int64_t first, end;
+
+  int64_t lines() const { return end - first; }
+  // With `reach` more on both sides, as far as a picture of `height` goes.
+  Span with(int64_t reach, int64_t height) const;
+};
+
+// An input `strips` [1], where it is given, cuts what follows the last attention into so many strips of lines, done one
+// after another: same bits, less memory, and some lines twice (decoder_strips.cpp).
 class Decoder : public Component {
  public:
   Decoder(const Config& config, Loader& load);
@@ -68,13 +81,37 @@ class Decoder : public Component {
     std::vector<EfficientViTBlock> attention;
     std::vector<ResBlock> residual;
   };
+  // Two pieces of memory that stages take in turn: a stage reads the one before it and no other.
+  struct Slots {
+    char* at[2];
+    Type activations;
+
+    Pixels place(int64_t stage, Pixels size) const;
+  };
+  // What a strip works on. Stage s makes `made[s]` of its lines, from lines `read[s]` of the stage before.
+  struct Reach {
+    std::vector<Span> read, made;
+  };
+  // A picture of stage `stage`, without memory.
+  Pixels size(int64_t stage, const Shape& latent) const;
+  Slots slots(Run& run, const std::vector<Pixels>& sizes) const;  // sizes[s]: the largest that is placed for stage s
+  Reach reach(const Span& strip, const Shape& latent) const;
+  int64_t strips_of(const Run& run, const Inputs& inputs, int64_t height) const;  // InputError where they cannot be
+  void in_strips(Run& run, const Pixels& p, int64_t strips, const Shape& latent, float* image) const;
+
   void enter(Run& run, const float* latent, const Pixels& p) const;
-  void leave(Run& run, const Pixels& p, float* image) const;
+  void blocks(Run& run, int64_t stage, const Pixels& p) const;
+  // Stages global_ - 1 .. 0 and the end: lines `strip` of pictures of `height` lines, from lines reach.read.back() in p.
+  void convolve(Run& run, Pixels p, const Slots& slots, const Span& strip, const Reach& reach, int64_t height,
+                float* image) const;
+  // The same lines from stage 0; p has `skip` more lines above them.
+  void leave(Run& run, const Pixels& p, int64_t skip, const Span& strip, int64_t height, float* image) const;
 
   int64_t latent_channels_;
   std::vector<int64_t> channels_;
   PackedLinear conv_in_, conv_out_;
   std::vector<Stage> stages_;
+  int64_t global_;  // the last stage that sees the whole picture
   const float *norm_, *bias_;
 };
 

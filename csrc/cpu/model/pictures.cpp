@@ -1,5 +1,7 @@
 #include "model/pictures.h"
 
+#include <algorithm>
+
 namespace spar::cpu {
 
 void to_rows(Run& run, const float* picture, const View& rows, int64_t pictures, int64_t channels, int64_t pixels) {
@@ -22,6 +24,12 @@ void from_rows(Run& run, const View& rows, float* picture, int64_t pictures, int
     float* to = picture + index * pixels;
     for (int64_t i = 0; i < pixels; ++i) to[i] = rows.row<float>(first + i)[c];
   });
+}
+
+View zeros(Run& run, int64_t channels) {
+  const View row = run.act(1, channels);
+  std::fill_n(row.row<char>(0), row.stride * size_of(row.type), 0);
+  return row;
 }
 
 Taps taps_of(int64_t height, int64_t width, int64_t channels, int kernel, int top, int left, const void* zeros) {

@@ -9,6 +9,9 @@ namespace spar::cpu {
 void to_rows(Run& run, const float* picture, const View& rows, int64_t pictures, int64_t channels, int64_t pixels);
 void from_rows(Run& run, const View& rows, float* picture, int64_t pictures, int64_t channels, int64_t pixels);
 
+// A row of zeros, for neighbours outside a picture.
+View zeros(Run& run, int64_t channels);
+
 // The neighbours of a square kernel, row by row, the first at (top, left) of the pixel.
 Taps taps_of(int64_t height, int64_t width, int64_t channels, int kernel, int top, int left, const void* zeros);
 
