@@ -45,14 +45,18 @@ def polished(rng: np.random.Generator, text: str) -> str:
     return text + "." if rng.random() < 0.15 else text
 
 
-def prompts(rng: np.random.Generator, scenes: Scenes) -> list[str | None]:
+def asked(rng: np.random.Generator, scenes: Scenes) -> list[words.Asked | None]:
     """One request for every scene; None where guidance's other branch is trained."""
-    return [None if rng.random() < UNCONDITIONAL else polished(rng, words.prompt(rng, scenes, i))
-            for i in range(len(scenes))]  # fmt: skip
+    return [None if rng.random() < UNCONDITIONAL else words.ask(rng, scenes, i) for i in range(len(scenes))]
+
+
+def prompts(rng: np.random.Generator, requests: list[words.Asked | None]) -> list[str | None]:
+    """The requests in words."""
+    return [None if request is None else polished(rng, request.words(rng)) for request in requests]
 
 
 def edit_pairs(rng: np.random.Generator, batch: int) -> tuple[Scenes, Scenes, list[str | None]]:
-    """(before, after, instruction): training scenes on both sides; None as in `prompts`."""
+    """(before, after, instruction): training scenes on both sides; None as in `asked`."""
     befores, afters, words_, have = [], [], [], 0
     while have < batch:
         before = sample.training_scenes(rng, 2 * (batch - have) + 8)

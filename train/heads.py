@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from spar_engine.config import ModelConfig
 from torch import nn
 
-from .world.palette import BACKGROUNDS, COLOURS, MOST, SHAPES, SIZES
-from .world.scene import Scenes
+from .slots import CELL, FIELDS, NOTHING, table
+from .world.palette import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from .world.words import Asked
 
 
 class Residual(nn.Module):
@@ -80,31 +80,35 @@ class Grounding(nn.Module):
         return scores | {"place": float((place - cells[..., 4:])[here].abs().mean())}
 
 
-class Reading(nn.Module):
-    """What a request asks for, read from the queries' rows of the condition: the flow alone is slow to bring there what
-    only the first steps of sampling need, such as the background."""
+class Painted(nn.Module):
+    """Conditions for the DiT without a language model: from the slots of a request, or from a picture's latents cell
+    by cell. Sums of embeddings hold every composition, met or not. The real condition learns to agree with them."""
 
-    def __init__(self, width: int):
+    def __init__(self, slots: int, latent_channels: int, width: int):
         super().__init__()
-        self.parts = (len(BACKGROUNDS), MOST, len(SHAPES))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(self.parts)))
+        self.fields = nn.ModuleList(nn.Embedding(size, width) for size in FIELDS.values())
+        self.cells = nn.Linear(latent_channels, width)
+        self.places = nn.Parameter(0.5 * torch.randn(slots, width))
+        self.body = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
-    def forward(self, rows: torch.Tensor, scenes: Scenes, prompts: list[str | None]) -> torch.Tensor:
-        """Mean loss of the rows [batch, queries, width] of requests that these scenes fulfil."""
-        background, number, shapes = self.head(rows.mean(1)).float().split(self.parts, -1)
-        asked = torch.tensor([p is not None for p in prompts])
-        named = torch.tensor([p is not None and BACKGROUNDS[b] in p for p, b in
-                              zip(prompts, scenes.background, strict=True)])  # fmt: skip
-        loss = background.new_zeros(())
-        if named.any():
-            loss = loss + F.cross_entropy(background[named], torch.from_numpy(scenes.background)[named])
-        if asked.any():
-            present = np.zeros((len(scenes), len(SHAPES)), np.float32)
-            row, slot = np.nonzero(scenes.present())
-            present[row, scenes.shape[row, slot]] = 1
-            loss = loss + F.cross_entropy(number[asked], torch.from_numpy(scenes.count - 1)[asked])
-            loss = loss + F.binary_cross_entropy_with_logits(shapes[asked], torch.from_numpy(present)[asked])
-        return loss
+    def requests(self, requests: list[Asked | None]) -> torch.Tensor:
+        """[batch, slots, width]."""
+        values = torch.from_numpy(table(requests, len(self.places)))
+        x = sum(field(values[..., index]) for index, field in enumerate(self.fields))
+        return self._rows(x + self.places * (values[..., :1] != NOTHING))
+
+    def pictures(self, latent: torch.Tensor) -> torch.Tensor:
+        """Of scaled latents [batch, channels, rows, columns], a slot a cell: [batch, slots, width]."""
+        return self._rows(self.cells(latent.flatten(2).transpose(1, 2)) + self.fields[0].weight[CELL] + self.places)
+
+    def nothing(self) -> torch.Tensor:
+        """The row [width] of an unused slot."""
+        return self._rows(sum(field.weight[0] for field in self.fields))
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm((x + self.body(x)).float(), x.shape[-1:])
 
 
 class Alignment(nn.Sequential):
@@ -121,5 +125,5 @@ class Heads(nn.Module):
         self.pixel_encoder = PixelEncoder(config)
         self.grounding = Grounding(config.language.width, config.dit.sample_size**2)
         self.latent_grounding = Grounding(config.decoder.latent_channels)
-        self.reading = Reading(config.dit.caption_width)
+        self.painted = Painted(config.query_count, config.decoder.latent_channels, config.dit.caption_width)
         self.alignment = Alignment(config.dit.width, config.language.width)

@@ -26,7 +26,7 @@ def corpus(seed: int, scenes: int) -> Iterator[str]:
     batch = sample.training_scenes(rng, scenes)
     for i in range(scenes):
         yield from FRAMES
-        yield words.prompt(rng, batch, i)
+        yield words.ask(rng, batch, i).words(rng)
         for question, answer in questions.some_questions(rng, batch, i, 4):
             yield question
             yield answer

@@ -14,8 +14,9 @@ from spar_train.condition import condition
 from spar_train.lab import Lab
 from spar_train.loop import Trainer, rate_at
 from spar_train.pool import Pool
-from spar_train.stages import STAGES
+from spar_train.stages import SHARES, STAGES
 from spar_train.stages.mllm import answer_logits
+from spar_train.stages.unified import REST, agreement
 from spar_train.velocity import velocity
 from spar_train.world import sample
 from spar_train.world.scene import render
@@ -107,6 +108,10 @@ def test_masks_keep_branches_apart():
                                    [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 0, 1]]  # fmt: skip
 
 
+def test_every_stage_has_a_share_of_the_minutes():
+    assert set(SHARES) == set(STAGES)
+
+
 def test_rate_warms_up_and_anneals():
     assert rate_at(0, 0.0) < 0.05
     assert rate_at(1000, 0.0) == 1.0
@@ -144,7 +149,10 @@ def fresh(lab, tmp_path):
 
 def trainer(run, name, steps):
     torch.manual_seed(0)
-    lab = Lab(run, list(STAGES))
+    return small(Lab(run, list(STAGES)), name, steps)
+
+
+def small(lab, name, steps):
     stage = STAGES[name](lab)
     stage.batch = 2
     if getattr(stage, "edits", 0):
@@ -212,9 +220,7 @@ def test_an_ablated_run_lacks_the_part_and_still_trains(fresh, without, gone):
     assert not any(gone in name for name in lab.tensors())
     again = Lab(run, list(STAGES))  # remembered
     assert again.without == without
-    stage = STAGES["unified1" if without == "router" else "tokenizer1"](again)
-    stage.batch = 2
-    made = Trainer(again, stage, minutes=1.0, steps=1)
+    made = small(again, "unified1" if without == "router" else "tokenizer1", steps=1)
     seen, _ = made.train_step()
     assert all(np.isfinite(v) for v in seen.values())
     with pytest.raises(SystemExit, match="another folder"):
@@ -234,3 +240,19 @@ def _average(folder: str) -> None:
     tensor = torch.tensor([0.0, 1.0]) + ranks.rank()
     ranks.average([tensor])
     torch.save({"mean": tensor, "agreed": ranks.agreed(10.0 + ranks.rank())}, f"{folder}/{ranks.rank()}.pt")
+
+
+def test_a_condition_agrees_with_the_painter_where_its_rows_are_the_painters(lab):
+    torch.manual_seed(3)
+    rows = lab.heads.painted.pictures(torch.randn(2, 32, 4, 4))
+    words = lab.heads.painted.nothing().repeat(2, 5, 1)
+    mask = torch.ones(2, 21, dtype=torch.int64)
+    mask[0, 3:5] = 0
+    caption = torch.cat((words, rows), dim=1)
+    assert agreement(lab, caption, mask, rows).item() == 0.0
+    caption[0, 4] += 1.0  # padding says nothing
+    assert agreement(lab, caption, mask, rows).item() == 0.0
+    caption[1, 4] += 1.0
+    assert agreement(lab, caption, mask, rows).item() == pytest.approx(REST / 8)
+    caption[1, 7] += 1.0
+    assert agreement(lab, caption, mask, rows).item() == pytest.approx(REST / 8 + 1 / 32)

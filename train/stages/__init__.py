@@ -2,6 +2,7 @@
 
 from .autoencoder import Autoencoder
 from .mllm import Instruct, Mllm
+from .painter import Painter
 from .sgt import Sgt
 from .tokenizer import Tokenizer1, Tokenizer2, Tokenizer3
 from .tower import Tower
@@ -9,8 +10,21 @@ from .unified import Unified1, Unified2, Unified3
 
 STAGES = {
     s.name: s
-    for s in (Autoencoder, Tower, Mllm, Tokenizer1, Tokenizer2, Tokenizer3, Instruct, Unified1, Unified2, Unified3, Sgt)
+    for s in (
+        Autoencoder,
+        Tower,
+        Mllm,
+        Tokenizer1,
+        Tokenizer2,
+        Tokenizer3,
+        Instruct,
+        Painter,
+        Unified1,
+        Unified2,
+        Unified3,
+        Sgt,
+    )
 }
 # How a run's minutes are divided.
-SHARES = {"autoencoder": 14, "mllm": 18, "tokenizer1": 3, "tokenizer2": 6, "tokenizer3": 4, "instruct": 12,
-          "unified1": 4, "unified2": 24, "unified3": 14, "sgt": 10}  # fmt: skip
+SHARES = {"autoencoder": 14, "tower": 12, "mllm": 18, "tokenizer1": 3, "tokenizer2": 6, "tokenizer3": 4, "instruct": 20,
+          "painter": 60, "unified1": 20, "unified2": 8, "unified3": 30, "sgt": 14}  # fmt: skip

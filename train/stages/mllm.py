@@ -35,7 +35,7 @@ def chats(rng: np.random.Generator, scenes: Scenes, number: int = QUESTIONS) -> 
 
 def request_loss(lab: Lab, rng: np.random.Generator, scenes: Scenes) -> torch.Tensor:
     """Next-token loss of whole requests for pictures: words that the model otherwise only meets as questions."""
-    ids, mask = lab.texts.generation(data.prompts(rng, scenes))
+    ids, mask = lab.texts.generation(data.prompts(rng, data.asked(rng, scenes)))
     levels = lab.model.levels(lab.model.embed(ids), mask)
     wanted = mask[:, 1:].bool()
     return F.cross_entropy(

@@ -6,15 +6,17 @@ import numpy as np
 import torch.nn.functional as F
 
 from .. import data, monitor
+from ..condition import condition
 from ..lab import Lab
 from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, DIT, drawings, edit_items, encode, flow_loss, requests
+from .unified import CONDITION, DIT, agreement, asked, drawings, edit_items, empty, encode, flow_loss
 
 MAPS, PLAIN, EDITED = 16, 8, 8  # samples of a step that end in a picture
 ASKED = MAPS // 2  # pictures that are asked about
+AGREE = 0.3  # weight of agreeing with what the painter is told of a map cell by cell
 
 
 def map_items(lab: Lab):
@@ -45,17 +47,27 @@ class Sgt:
     def loss(self, rng):
         lab, batch = self.lab, MAPS + PLAIN + EDITED
         items = self.maps.draw(rng, MAPS)
-        mapped, _ = flow_loss(lab, items["latent"], *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        caption, mask = condition(lab.model, *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        mapped, _ = flow_loss(lab, items["latent"], caption, mask)
+        agree = agreement(lab, caption, mask, lab.heads.painted.pictures(items["latent"]))
         items = self.pairs.draw(rng, EDITED)
-        edited, _ = flow_loss(lab, items["latent"], *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        words = condition(lab.model, *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        edited, _ = flow_loss(lab, items["latent"], *words)
         items = self.scenes.draw(rng, PLAIN)
-        words = lab.texts.generation(requests(rng, items))
-        plain, _ = flow_loss(lab, items["latent"], *words, frozen=False)
+        requests = asked(rng, items)
+        words = condition(lab.model, *lab.texts.generation(data.prompts(rng, requests)), frozen=False)
+        plain, _ = flow_loss(lab, items["latent"], *words, null=empty(lab, requests))
         scenes = sample.training_scenes(rng, ASKED)
         features, _ = encode(lab, render(scenes))
         answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))
-        loss = (mapped * MAPS + edited * EDITED + plain * PLAIN) / batch + 0.3 * answer
-        logged = {"map": mapped.item(), "edit": edited.item(), "flow": plain.item(), "answer": answer.item()}
+        loss = (mapped * MAPS + edited * EDITED + plain * PLAIN) / batch + AGREE * agree + 0.3 * answer
+        logged = {
+            "map": mapped.item(),
+            "agree": agree.item(),
+            "edit": edited.item(),
+            "flow": plain.item(),
+            "answer": answer.item(),
+        }
         return loss, logged, batch + ASKED
 
     def evaluate(self):

@@ -1,6 +1,4 @@
-"""Text to picture and editing: I condition and DiT from nothing, II with self-alignment, III with edits.
-
-The paper begins with the condition alone, under a pretrained DiT; ours has none, so the DiT learns along."""
+"""Text to picture and editing: I the condition under a DiT at rest, II both with self-alignment, III with edits."""
 
 from __future__ import annotations
 
@@ -14,18 +12,18 @@ from ..lab import Lab
 from ..pool import Items, Pool
 from ..velocity import velocity
 from ..world import sample
-from ..world.scene import Scenes, render
+from ..world.scene import render
 from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
-READING = 0.1  # weight of reading the request from the condition
+REST = 0.1  # weight of the rows that are not the queries' in agreeing with the painter's conditions
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
+STRETCH = 1 / 3  # of the way from the empty request's velocity: guidance of 4.5 then is one of 1.5, which still counts
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
 DIT = {"model.dit.": 1.0}
-READ = {"heads.reading.": 10.0}
 
 
 def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,43 +34,56 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return features.float(), latent.float().contiguous()
 
 
-def flow_loss(lab: Lab, latent: torch.Tensor, ids, mask, features=None, *, frozen=True, teacher=None, read=None):
-    """Flow matching at logit-normal times; with `teacher` features of the target also L_align; `read` is a loss of the
-    queries' rows of the condition."""
-    caption, seen_mask = condition(lab.model, ids, mask, features, frozen=frozen)
+def flow_loss(lab: Lab, latent: torch.Tensor, caption: torch.Tensor, mask: torch.Tensor, teacher=None, null=None):
+    """Flow matching at logit-normal times; with `teacher` features of the target also L_align.
+
+    null  (caption, mask) of one empty request, and which samples [batch] bool are to be guided away from it: these
+          learn velocities that the engine's guidance of 4.5 turns into those of a guidance of 4.5 * STRETCH"""
     latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
     step = (torch.sigmoid(NOISY + SPREAD * torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
     sigma = (step / 1000)[:, None, None, None]
     noisy = (1 - sigma) * latent + sigma * noise
-    predicted, inner = velocity(lab.model, noisy, step, caption, seen_mask, ALIGNED_BLOCK)
-    flow = F.mse_loss(predicted.float(), noise - latent)
-    loss, seen = flow, {"flow": flow.item()}
-    if read is not None:
-        reading = read(caption[:, -lab.config.query_count :])
-        loss, seen["read"] = loss + READING * reading, reading.item()
+    predicted, inner = velocity(lab.model, noisy, step, caption, mask, ALIGNED_BLOCK)
+    target = noise - latent
+    if null is not None:
+        empty, empty_mask, guided = null
+        guided = guided.repeat_interleave(NOISES)
+        with torch.no_grad():
+            kept = int(guided.sum()) // NOISES
+            rows = empty.expand(kept, -1, -1), empty_mask.expand(kept, -1)
+            without, _ = velocity(lab.model, noisy[guided], step[guided], *rows, ALIGNED_BLOCK)
+        target[guided] = without.float() + STRETCH * (target[guided] - without.float())
+    flow = F.mse_loss(predicted.float(), target)
     if teacher is None:
-        return loss, seen
+        return flow, {"flow": flow.item()}
     inner, teacher = lab.heads.alignment(inner).float(), teacher.repeat_interleave(NOISES, 0)
     align = 1 - F.cosine_similarity(inner, teacher, dim=-1).mean()
-    seen["align"] = align.item()
-    return loss + ALIGNMENT * align, seen
+    return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
+
+
+def agreement(lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """How far the queries' rows of a condition are from `rows` of the painter, and all others from nothing."""
+    queries = rows.shape[1]
+    rest = caption[:, :-queries][mask[:, :-queries].bool()].float()
+    nothing = lab.heads.painted.nothing().detach().expand_as(rest)
+    return F.mse_loss(caption[:, -queries:].float(), rows.detach()) + REST * F.mse_loss(rest, nothing)
 
 
 def drawings(lab: Lab):
     """Makes pool items of plain scenes."""
 
     def make(rng: np.random.Generator, batch: int) -> Items:
-        scenes = sample.training_scenes(rng, batch)
+        scenes = sample.training_scenes(rng, batch, sample.REQUESTED)
         features, latent = encode(lab, render(scenes))
         return {"scene": [scenes.take([i]) for i in range(batch)], "features": features, "latent": latent}
 
     return make
 
 
-def requests(rng: np.random.Generator, items: Items) -> list[str | None]:
+def asked(rng: np.random.Generator, items: Items) -> list:
     """A request for each of the `drawings`."""
-    return [p for scene in items["scene"] for p in data.prompts(rng, scene)]
+    return [request for scene in items["scene"] for request in data.asked(rng, scene)]
 
 
 def edit_items(lab: Lab):
@@ -86,37 +97,48 @@ def edit_items(lab: Lab):
     return make
 
 
+def empty(lab: Lab, requests: list) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`null` of `flow_loss`."""
+    with torch.no_grad():
+        caption, mask = condition(lab.model, *lab.texts.generation([None]))
+    return caption, mask, torch.tensor([request is not None for request in requests])
+
+
 class _Unified:
     rate, batch, edits = 1e-3, 32, 0
-    parts = CONDITION | DIT | READ
-    align = False
+    parts = CONDITION
 
     def __init__(self, lab: Lab):
         self.lab = lab
         self.scenes, self.pairs = Pool(drawings(lab)), Pool(edit_items(lab))
-        if lab.without == "alignment":
-            self.align = False
 
     def prepare(self) -> None:
         pass
 
+    def drawn(self, rng, items, requests) -> tuple[torch.Tensor, dict[str, float]]:
+        """(loss, what to log) of requests and their pictures."""
+        raise NotImplementedError
+
+    def edited(self, items) -> tuple[torch.Tensor, dict[str, float]]:
+        raise NotImplementedError
+
+    def words(self, rng, requests) -> tuple[torch.Tensor, torch.Tensor]:
+        """The condition of requests, and its mask."""
+        return condition(self.lab.model, *self.lab.texts.generation(data.prompts(rng, requests)))
+
+    def instructed(self, items) -> tuple[torch.Tensor, torch.Tensor]:
+        """The condition of edits, and its mask."""
+        return condition(self.lab.model, *self.lab.texts.edits(items["words"]), items["source"])
+
     def loss(self, rng):
-        lab, total, logged = self.lab, 0.0, {}
-        plain, edited = self.batch - self.edits, self.edits
-        if plain:
+        total, logged = 0.0, {}
+        if plain := self.batch - self.edits:
             items = self.scenes.draw(rng, plain)
-            prompts, scenes = requests(rng, items), Scenes.join(items["scene"])
-            loss, logged = flow_loss(
-                lab, items["latent"], *lab.texts.generation(prompts), teacher=items["features"] if self.align else None,
-                read=lambda rows: lab.heads.reading(rows, scenes, prompts),
-            )  # fmt: skip
+            loss, logged = self.drawn(rng, items, asked(rng, items))
             total = loss * plain / self.batch
-        if edited:
-            items = self.pairs.draw(rng, edited)
-            teacher = items["features"] if self.align else None
-            ids, mask = lab.texts.edits(items["words"])
-            loss, seen = flow_loss(lab, items["latent"], ids, mask, items["source"], teacher=teacher)
-            total = total + loss * edited / self.batch
+        if self.edits:
+            loss, seen = self.edited(self.pairs.draw(rng, self.edits))
+            total = total + loss * self.edits / self.batch
             logged |= {f"edit_{k}": v for k, v in seen.items()}
         return total, logged, self.batch
 
@@ -125,25 +147,46 @@ class _Unified:
 
 
 class Unified1(_Unified):
-    name = "unified1"
+    """The condition learns what the painter's DiT was given, from words."""
+
+    name, batch, edits = "unified1", 64, 24
 
     def prepare(self) -> None:
-        """The scale of the latents, and the connector from the last layers of the trained language model."""
-        lab = self.lab
-        scenes = sample.training_scenes(np.random.default_rng(3), 512)
-        _, latent = encode(lab, render(scenes))
-        lab.set_latent_scale(round(float(lab.latent_scale / latent.std()), 4))
-        backbone = lab.model.model
-        last = backbone.language_model.layers[-lab.config.connector_depth :]
+        """The connector from the last layers of the trained language model."""
+        backbone = self.lab.model.model
+        last = backbone.language_model.layers[-self.lab.config.connector_depth :]
         for mine, theirs in zip(backbone.llm_connector.layers, last, strict=True):
             mine.load_state_dict(theirs.state_dict())
 
+    def drawn(self, rng, items, requests):
+        with torch.no_grad():
+            rows = self.lab.heads.painted.requests(requests)
+        loss = agreement(self.lab, *self.words(rng, requests), rows)
+        return loss, {"agree": loss.item()}
+
+    def edited(self, items):
+        with torch.no_grad():
+            rows = self.lab.heads.painted.pictures(items["latent"])
+        loss = agreement(self.lab, *self.instructed(items), rows)
+        return loss, {"agree": loss.item()}
+
 
 class Unified2(_Unified):
-    name, align, edits = "unified2", True, 0
-    parts = CONDITION | DIT | READ | {"heads.alignment.": 1.0}
+    """Both together, by flow matching and self-alignment."""
+
+    name = "unified2"
+    parts = CONDITION | DIT | {"heads.alignment.": 1.0}
+
+    def _flow(self, items, caption, mask, null=None):
+        teacher = None if self.lab.without == "alignment" else items["features"]
+        return flow_loss(self.lab, items["latent"], caption, mask, teacher, null)
+
+    def drawn(self, rng, items, requests):
+        return self._flow(items, *self.words(rng, requests), empty(self.lab, requests))
+
+    def edited(self, items):
+        return self._flow(items, *self.instructed(items))
 
 
-class Unified3(_Unified):
-    name, align, edits = "unified3", True, 16
-    parts = CONDITION | DIT | READ | {"heads.alignment.": 1.0}
+class Unified3(Unified2):
+    name, edits = "unified3", 16

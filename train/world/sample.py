@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from . import holdout
 from .palette import BACKGROUNDS, COLOURS, GRID, MOST, SHAPES, SIZES
 from .scene import JITTERS, Scenes
 
-COUNT_WEIGHTS = (0.22, 0.30, 0.18, 0.15, 0.15)  # scenes of unrelated objects, by their number
-GROUPED = 0.4  # share of scenes that hold a group of equal objects
-SAME_SHAPE = 0.1  # share of scenes whose objects share the shape, not the colour
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    counts: tuple[float, ...]  # of scenes of unrelated objects, by their number
+    grouped: float  # share of scenes that hold a group of equal objects
+    same_shape: float  # share of scenes whose objects share the shape, not the colour
+
+
+EVERYTHING = Mixture((0.22, 0.30, 0.18, 0.15, 0.15), 0.4, 0.1)
+REQUESTED = Mixture((0.34, 0.38, 0.12, 0.08, 0.08), 0.35, 0.05)  # more of what requests for pictures mostly name
 
 
 def place(rng: np.random.Generator, scenes: Scenes) -> Scenes:
@@ -22,15 +31,15 @@ def place(rng: np.random.Generator, scenes: Scenes) -> Scenes:
     return scenes.sort()
 
 
-def propose(rng: np.random.Generator, batch: int) -> Scenes:
-    """Scenes of the training mixture, held-out ones included."""
+def propose(rng: np.random.Generator, batch: int, mixture: Mixture = EVERYTHING) -> Scenes:
+    """Scenes of a mixture, held-out ones included."""
     scenes = Scenes.empty(batch)
     scenes.background = rng.integers(0, len(BACKGROUNDS), batch)
-    scenes.count = 1 + rng.choice(MOST, batch, p=COUNT_WEIGHTS)
+    scenes.count = 1 + rng.choice(MOST, batch, p=mixture.counts)
     scenes.shape = rng.integers(0, len(SHAPES), (batch, MOST))
     scenes.colour = rng.integers(0, len(COLOURS), (batch, MOST))
     draw = rng.random(batch)
-    grouped, same = draw < GROUPED, draw > 1 - SAME_SHAPE
+    grouped, same = draw < mixture.grouped, draw > 1 - mixture.same_shape
     scenes.count = np.where(grouped | same, rng.integers(2, MOST + 1, batch), scenes.count)
     group = np.where(rng.random(batch) < 0.7, scenes.count, rng.integers(2, MOST + 1, batch))  # equal objects
     member = (np.arange(MOST) < group[:, None]) & grouped[:, None]
@@ -39,11 +48,11 @@ def propose(rng: np.random.Generator, batch: int) -> Scenes:
     return place(rng, scenes)
 
 
-def training_scenes(rng: np.random.Generator, batch: int) -> Scenes:
+def training_scenes(rng: np.random.Generator, batch: int, mixture: Mixture = EVERYTHING) -> Scenes:
     """Exactly `batch` scenes without any held-out composition."""
     parts, have = [], 0
     while have < batch:
-        scenes = propose(rng, 2 * (batch - have) + 16)
+        scenes = propose(rng, 2 * (batch - have) + 16, mixture)
         parts.append(scenes.take(~holdout.held_out(scenes)))
         have += len(parts[-1])
     return Scenes.join(parts).take(slice(batch))

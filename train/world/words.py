@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .holdout import holds_between
@@ -31,21 +33,24 @@ def listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def quadrant(cell: int) -> str:
+def quadrant_of(cell: int) -> int:
     row, column = divmod(int(cell), GRID)
-    return QUADRANTS[2 * (2 * row // GRID) + 2 * column // GRID]
+    return 2 * (2 * row // GRID) + 2 * column // GRID
+
+
+def quadrant(cell: int) -> str:
+    return QUADRANTS[quadrant_of(cell)]
 
 
 def pick(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
-def groups(scenes: Scenes, i: int, *, by_colour: bool = True) -> list[tuple[int, str, str]]:
-    """(number, colour, shape) of equal objects in reading order; colour is "" unless `by_colour`."""
+def groups(scenes: Scenes, i: int) -> list[tuple[int, str, str]]:
+    """(number, colour, shape) of equal objects in reading order."""
     tally: dict[tuple[str, str], int] = {}
     for slot in range(scenes.count[i]):
-        colour = COLOURS[scenes.colour[i, slot]] if by_colour else ""
-        key = colour, SHAPES[scenes.shape[i, slot]]
+        key = COLOURS[scenes.colour[i, slot]], SHAPES[scenes.shape[i, slot]]
         tally[key] = tally.get(key, 0) + 1
     return [(number, *key) for key, number in tally.items()]
 
@@ -56,28 +61,58 @@ def plain(scenes: Scenes, i: int) -> str:
     return f"{parts} on a {BACKGROUNDS[scenes.background[i]]} background"
 
 
-def _body(rng: np.random.Generator, scenes: Scenes, i: int) -> str:
-    count = int(scenes.count[i])
-    draw = rng.random()
-    if count == 1:
-        size = f"{SIZES[scenes.size[i, 0]]} " if rng.random() < 0.3 else ""
-        colour = f"{COLOURS[scenes.colour[i, 0]]} " if draw < 0.7 else ""
-        body = article(f"{size}{colour}{SHAPES[scenes.shape[i, 0]]}")
-        return f"{body} in the {quadrant(scenes.cell[i, 0])}" if rng.random() < 0.3 else body
-    if count == 2 and draw < 0.6:
-        relations = [r for r in range(4) if bool(holds_between(scenes.take([i]), 0, 1, r)[0])]
-        first, second = (counted(1, COLOURS[scenes.colour[i, s]], SHAPES[scenes.shape[i, s]]) for s in (0, 1))
-        relation = pick(rng, relations)
-        if rng.random() < 0.5:
-            first, second, relation = second, first, relation ^ 1
-        return f"{first} {pick(rng, RELATION_WORDS[RELATIONS[relation]])} {second}"
-    shapes_only = groups(scenes, i, by_colour=False)
-    parts = shapes_only if draw > 0.85 else groups(scenes, i)
-    rng.shuffle(parts)
-    return listed([counted(n, colour, shape) for n, colour, shape in parts])
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Equal objects of a request, by index; None for what it leaves open."""
+
+    number: int
+    shape: int
+    colour: int | None = None
+    size: int | None = None
+    quadrant: int | None = None
+
+    def words(self) -> str:
+        said = [names[i] for names, i in ((SIZES, self.size), (COLOURS, self.colour)) if i is not None]
+        noun = counted(self.number, " ".join(said), SHAPES[self.shape])
+        return noun if self.quadrant is None else f"{noun} in the {QUADRANTS[self.quadrant]}"
 
 
-def prompt(rng: np.random.Generator, scenes: Scenes, i: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for. A relation is that of the first part, one object, to the second one."""
+
+    parts: tuple[Part, ...]
+    relation: int | None = None
+    background: int | None = None
+
+    def words(self, rng: np.random.Generator) -> str:
+        said = [part.words() for part in self.parts]
+        body = listed(said) if self.relation is None else f"{said[0]} {self._related(rng)} {said[1]}"
+        text = f"{pick(rng, LEADS)}{body}"
+        return text if self.background is None else text + pick(rng, ENDS).format(BACKGROUNDS[self.background])
+
+    def _related(self, rng: np.random.Generator) -> str:
+        return pick(rng, RELATION_WORDS[RELATIONS[self.relation]])
+
+
+def ask(rng: np.random.Generator, scenes: Scenes, i: int) -> Asked:
     """A request that scene i fulfils: what must be there, sometimes where, sometimes on what."""
-    body = f"{pick(rng, LEADS)}{_body(rng, scenes, i)}"
-    return body + pick(rng, ENDS).format(BACKGROUNDS[scenes.background[i]]) if rng.random() < 0.6 else body
+    count, draw = int(scenes.count[i]), rng.random()
+    background = int(scenes.background[i]) if rng.random() < 0.6 else None
+    shape, colour = scenes.shape[i].tolist(), scenes.colour[i].tolist()
+    if count == 1:
+        size = int(scenes.size[i, 0]) if rng.random() < 0.5 else None
+        where = quadrant_of(scenes.cell[i, 0]) if rng.random() < 0.3 else None
+        return Asked((Part(1, shape[0], colour[0] if draw < 0.6 else None, size, where),), None, background)
+    if count == 2 and draw < 0.6 and (shape[0], colour[0]) != (shape[1], colour[1]):
+        relation = pick(rng, [r for r in range(4) if bool(holds_between(scenes.take([i]), 0, 1, r)[0])])
+        both = Part(1, shape[0], colour[0]), Part(1, shape[1], colour[1])
+        if rng.random() < 0.5:
+            both, relation = both[::-1], relation ^ 1
+        return Asked(both, relation, background)
+    tally: dict[tuple[int, int | None], int] = {}
+    for kind in zip(shape[:count], colour[:count] if draw < 0.8 else [None] * count, strict=True):
+        tally[kind] = tally.get(kind, 0) + 1
+    parts = [Part(number, *kind) for kind, number in tally.items()]
+    rng.shuffle(parts)
+    return Asked(tuple(parts), None, background)
