@@ -45,6 +45,29 @@ DynamicTokenRouting <temperature: float = 1.0>
     normed = CastLike (normed_f32, levels)
     routed = Gemm <transB: int = 1> (normed, proj_weight, proj_bias)
 }""",
+    # x [batch, rows, columns, channels] -> out [batch, rows, columns, channels / 2]; spec 4.5. The weight is [9, channels],
+    # row 3 * y + x of it the tap of the depthwise kernel; SiLU(x) has the type of x, everything after it is float32.
+    "GlumbconvCore": """
+GlumbconvCore <channels> (x, weight, bias) => (out)
+{
+    opened = Sigmoid (x)
+    active = Mul (x, opened)
+    active_f32 = Cast <to: int = 1> (active)
+    picture = Transpose <perm: ints = [0, 3, 1, 2]> (active_f32)
+    weight_f32 = Cast <to: int = 1> (weight)
+    rows = Transpose <perm: ints = [1, 0]> (weight_f32)
+    kernel_size = Constant <value_ints: ints = [-1, 1, 3, 3]> ()
+    kernel = Reshape (rows, kernel_size)
+    bias_f32 = Cast <to: int = 1> (bias)
+    mixed = Conv <group: int = @channels, kernel_shape: ints = [3, 3], pads: ints = [1, 1, 1, 1]>
+        (picture, kernel, bias_f32)
+    value, gate = Split <axis: int = 1, num_outputs: int = 2> (mixed)
+    half_open = Sigmoid (gate)
+    gated = Mul (gate, half_open)
+    product = Mul (value, gated)
+    last = Transpose <perm: ints = [0, 2, 3, 1]> (product)
+    out = CastLike (last, x)
+}""",
     # All [batch, heads, tokens, head_dim]; spec 4.5.
     "ReluLinearAttention": """
 ReluLinearAttention <eps: float = 1e-15> (query, key, value) => (out)

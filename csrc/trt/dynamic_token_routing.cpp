@@ -20,7 +20,7 @@ struct Routing {
 
   static bool wide(int32_t i) { return i == 2 || (i >= 4 && i != 8); }
 
-  static bool shape(DimsExprs const* in, DimsExprs& out) {
+  static bool shape(DimsExprs const* in, DimsExprs& out, IExprBuilder&) {
     if (in[0].nbDims != 3) return false;
     out.nbDims = 2;
     out.d[0] = in[0].d[1];

@@ -5,8 +5,9 @@ extern "C" {
 
 __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
   static nvinfer1::IPluginCreatorInterface* const creators[] = {spar::trt::dynamic_token_routing_creator(),
+                                                               spar::trt::glumbconv_core_creator(),
                                                                spar::trt::relu_linear_attention_creator()};
-  count = 2;
+  count = 3;
   return creators;
 }
 

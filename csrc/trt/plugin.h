@@ -1,9 +1,9 @@
 // What the plugins share. A plugin holds a few numbers (its attributes), reads bf16 tensors in row-major order, and
 // launches one of the CUDA ops; it owns no memory. Name, version and namespace are those of the ONNX node.
 //
-// A plugin class P gives: kName, kInputs, float attribute `value` with default kDefault named kAttribute,
+// A plugin class P gives: kName, kInputs, float attribute `value` with default kDefault named kAttribute (null: none),
 //   wide(i)            whether input i is float32 (vectors) instead of bf16
-//   shape(in, out)     dims of the one output from those of the inputs
+//   shape(in, out, s)  dims of the one output from those of the inputs; sizes are made by s
 //   workspace(in)      bytes of scratch for the largest shapes
 //   launch(...)        one op
 #pragma once
@@ -34,7 +34,7 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
  public:
   explicit Plugin(float value) : value_(value) {
     field_ = PluginField{P::kAttribute, &value_, PluginFieldType::kFLOAT32, 1};
-    fields_ = PluginFieldCollection{1, &field_};
+    fields_ = PluginFieldCollection{P::kAttribute == nullptr ? 0 : 1, &field_};
   }
 
   // IPluginV3
@@ -74,9 +74,9 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
     return dense(tensors[pos].desc, wide ? DataType::kFLOAT : DataType::kBF16);
   }
   int32_t getOutputShapes(DimsExprs const* in, int32_t inputs, DimsExprs const*, int32_t, DimsExprs* out,
-                          int32_t outputs, IExprBuilder&) noexcept override {
+                          int32_t outputs, IExprBuilder& sizes) noexcept override {
     if (inputs != P::kInputs || outputs != 1) return -1;
-    return P::shape(in, out[0]) ? 0 : -1;
+    return P::shape(in, out[0], sizes) ? 0 : -1;
   }
   size_t getWorkspaceSize(DynamicPluginTensorDesc const* in, int32_t inputs, DynamicPluginTensorDesc const*,
                           int32_t) const noexcept override {
@@ -121,23 +121,25 @@ class Creator final : public IPluginCreatorV3One {
  public:
   Creator() {
     field_ = PluginField{P::kAttribute, nullptr, PluginFieldType::kFLOAT32, 1};
-    fields_ = PluginFieldCollection{1, &field_};
+    fields_ = PluginFieldCollection{P::kAttribute == nullptr ? 0 : 1, &field_};
   }
   // The parser passes further attributes of a node (its plugin namespace and version); they are not ours to judge.
-  IPluginV3* createPlugin(AsciiChar const*, PluginFieldCollection const* given, TensorRTPhase) noexcept override {
+  IPluginV3* createPlugin(AsciiChar const*, [[maybe_unused]] PluginFieldCollection const* given, TensorRTPhase) noexcept override {
     float value = P::kDefault;
-    for (int32_t i = 0; given != nullptr && i < given->nbFields; ++i) {
-      const PluginField& field = given->fields[i];
-      if (field.name == nullptr || std::strcmp(field.name, P::kAttribute) != 0) continue;
-      if (field.type != PluginFieldType::kFLOAT32 || field.length != 1 || field.data == nullptr) {
-        std::fprintf(stderr, "spar %s: attribute %s must be one float32\n", P::kName, P::kAttribute);
+    if constexpr (P::kAttribute != nullptr) {
+      for (int32_t i = 0; given != nullptr && i < given->nbFields; ++i) {
+        const PluginField& field = given->fields[i];
+        if (field.name == nullptr || std::strcmp(field.name, P::kAttribute) != 0) continue;
+        if (field.type != PluginFieldType::kFLOAT32 || field.length != 1 || field.data == nullptr) {
+          std::fprintf(stderr, "spar %s: attribute %s must be one float32\n", P::kName, P::kAttribute);
+          return nullptr;
+        }
+        std::memcpy(&value, field.data, sizeof value);
+      }
+      if (!(value > 0.0F)) {
+        std::fprintf(stderr, "spar %s: %s=%g must be above 0\n", P::kName, P::kAttribute, static_cast<double>(value));
         return nullptr;
       }
-      std::memcpy(&value, field.data, sizeof value);
-    }
-    if (!(value > 0.0F)) {
-      std::fprintf(stderr, "spar %s: %s=%g must be above 0\n", P::kName, P::kAttribute, static_cast<double>(value));
-      return nullptr;
     }
     return new (std::nothrow) Plugin<P>(value);
   }
@@ -152,6 +154,7 @@ class Creator final : public IPluginCreatorV3One {
 };
 
 IPluginCreatorInterface* dynamic_token_routing_creator();
+IPluginCreatorInterface* glumbconv_core_creator();
 IPluginCreatorInterface* relu_linear_attention_creator();
 
 }  // namespace spar::trt

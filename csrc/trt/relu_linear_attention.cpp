@@ -15,7 +15,7 @@ struct Attention {
 
   static bool wide(int32_t) { return false; }
 
-  static bool shape(DimsExprs const* in, DimsExprs& out) {
+  static bool shape(DimsExprs const* in, DimsExprs& out, IExprBuilder&) {
     out = in[0];
     return in[0].nbDims == 4 && in[1].nbDims == 4 && in[2].nbDims == 4;
   }

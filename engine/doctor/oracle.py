@@ -14,8 +14,11 @@ import numpy as np
 
 from .compare import Row
 
-UNIT = {"fp32": 2.0**-23, "bf16": 2.0**-7, "fp16": 2.0**-10, "int8": 2.0**-7}  # spacing relative to the leading bit
-PLAIN = {"fp32": ("fp32", "fp64"), "bf16": ("bf16", "fp32"), "fp16": ("fp16", "fp32"), "int8": ("bf16", "fp32")}
+UNIT = {"fp32": 2.0**-23, "bf16": 2.0**-7, "fp16": 2.0**-10, "int8": 2.0**-7, "int4": 2.0**-3, "fp8": 2.0**-7}
+"""Spacing of the results' type relative to the leading bit."""
+PLAIN = {"fp32": ("fp32", "fp64"), "bf16": ("bf16", "fp32"), "fp16": ("fp16", "fp32"), "int8": ("bf16", "fp32"),
+         "int4": ("bf16", "fp32"), "fp8": ("fp8", "fp32")}  # fmt: skip
+"""Precision -> that of plain torch beside it, and of the truth."""
 
 
 def judge(component: str, name: str, got: np.ndarray, plain: np.ndarray, truth: np.ndarray, precision: str) -> Row:
@@ -30,6 +33,17 @@ def judge(component: str, name: str, got: np.ndarray, plain: np.ndarray, truth: 
     return Row(component, name, error <= allowed, error, allowed, "absolute")
 
 
+def plain_torch(weights: Any, precision: str, component: str) -> Any:
+    """Torch in a precision; fp8 is bf16, but for a DiT that quantises every row of its products' inputs, on the CPU."""
+    if precision == "fp8" and component == "dit":
+        from ..backends.cuda import CudaBackend
+
+        return CudaBackend(weights, precision="fp8", device="cpu", kernels="torch", graphs=0)
+    from ..backends.torch import TorchBackend
+
+    return TorchBackend(weights, precision="bf16" if precision == "fp8" else precision)
+
+
 def examine_components(
     backend: Any, weights: Any, precision: str, names: list[str] | None = None, seed: int = 0, layers: bool = True
 ) -> Iterator[Row]:
@@ -38,7 +52,6 @@ def examine_components(
     Rows of inner tensors follow the failing component in the order of computation, and end at the first bad one;
     without `layers` there are none.
     """
-    from ..backends.torch import TorchBackend
     from ..components import components
 
     rng = np.random.default_rng(seed)
@@ -51,8 +64,9 @@ def examine_components(
         inner = layers and not failed
         answers = {}
         for other in (plain_precision, true_precision):
-            oracle = TorchBackend(weights, precision=other)
-            answers[other] = oracle.run(name, inputs, taps=inner)
+            oracle = plain_torch(weights, other, name)
+            found = oracle.run(name, inputs, taps=inner)
+            answers[other] = {tensor: np.asarray(value) for tensor, value in found.items()}
             oracle.close()
         plain, truth = answers[plain_precision], answers[true_precision]
         got = backend.run(name, inputs)

@@ -47,6 +47,19 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
     return np.where(nan, (bits >> 16).astype(np.uint16) | 0x40, rounded) if nan.any() else rounded
 
 
+def to_e4m3(values: np.ndarray) -> np.ndarray:
+    """E4M3 bits (uint8) nearest to float32 `values`, ties to even; beyond 448 it is 448, NaN stays NaN."""
+    wide = np.ascontiguousarray(values, np.float32)
+    size = np.minimum(np.abs(wide), np.float32(448))
+    bits = size.view(np.uint32)
+    normal = ((bits + (np.uint32(0x7FFFF) + ((bits >> 20) & 1))) >> 20) - np.uint32((127 - 7) << 3)
+    with np.errstate(invalid="ignore"):
+        small = np.rint(size * np.float32(512)).astype(np.uint32)  # below 2^-6 the spacing is 2^-9
+    code = np.where(size < np.float32(2.0**-6), small, normal)
+    code = np.where(np.isnan(size), np.uint32(0x7F), code)
+    return (code | ((wide.view(np.uint32) >> 24) & 0x80)).astype(np.uint8)
+
+
 def _float8(exponent_bits: int, mantissa_bits: int) -> np.ndarray:
     """Values of all 256 bit patterns. Three mantissa bits: no infinity, NaN only where all bits are set (OCP E4M3)."""
     code = np.arange(256)

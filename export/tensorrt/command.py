@@ -20,7 +20,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("out", help="directory of plans to write to")
     command.add_argument("--flavour", default="rtx", help="rtx (PC GPUs, built ahead of time on any machine; the "
                          "default) or tensorrt (built on the machine with the GPU)")  # fmt: skip
-    command.add_argument("--precision", default="bf16", help="bf16 (default) or fp16")
+    command.add_argument("--precision", default="bf16", help="bf16 (default), fp16, or fp8: bf16, the products of "
+                         "the DiT's blocks in e4m3")  # fmt: skip
     command.add_argument("--gpu", metavar="sm86,sm89", help="GPUs to run on (default: all that the flavour knows)")
     command.add_argument("--components", metavar="A,B", help="only these (default: all)")
     command.add_argument("--buckets", metavar="288,352", help="largest prompt, in tokens, of each optimization profile")

@@ -11,7 +11,8 @@ from spar_engine.backends.plans.slots import Slot
 from spar_engine.components import Component
 
 from ..traces import traced
-from . import ours
+from . import fp8, ours
+from .cores import with_cores
 from .profiles import fixed_sizes
 from .split import Parts, split
 from .typed import NARROW, WIDER, typed
@@ -19,7 +20,7 @@ from .typed import NARROW, WIDER, typed
 STAYS = frozenset(("keys", "values", "past_keys", "past_values", "cross_keys", "cross_values"))
 """Inputs and outputs that only travel from one call to the next; they stay on the GPU, in the plan's own type."""
 
-DTYPES = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16", TensorProto.BFLOAT16: "BF16"}
+DTYPES = {TensorProto.FLOAT: "F32", TensorProto.FLOAT16: "F16", TensorProto.BFLOAT16: "BF16", fp8.E4M3: "F8_E4M3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,16 @@ def plan_graph(
     taps       inner tensors are outputs too
     """
     model = traced(component, weights, taps)[int(taps)]
+    if plugins:
+        model = with_cores(model)
     fixed = fixed_sizes(component, dynamic)
     parts = split(model, fixed)
     exact = {name for name, tensor in component.inputs.items() if tensor.exact}
     made = typed(model, parts, precision, STAYS, exact)
+    if precision == "fp8" and component.name == "dit":
+        from .calibrate import largest_inputs  # it imports torch, which a cached trace does without
+
+        made = fp8.quantised(made, largest_inputs(weights))
     names = ours.operators(made)
     how = ours.NONE if not names else ours.PLUGINS if plugins else ours.DECOMPOSED
     made = ours.as_plugins(made) if plugins else ours.decomposed(made, NARROW[precision])
@@ -67,12 +74,15 @@ def plan_graph(
     behind = {slot.source for slot in slots if not slot.derived}
     if parts.constants is not None:
         behind |= {value.name for value in parts.constants.graph.input}
+    if precision == "fp8" and component.name == "dit":  # the pictures that show the ranges are made from all of these
+        behind |= {name for part in fp8.PATH for name in weights.names(part)}
     said = f"{how}: {', '.join(names)}" if names else how
     return PlanGraph(made, slots, parts.constants, said, fixed, tuple(sorted(behind)))
 
 
 def _slot(tensor: TensorProto, parts: Parts) -> Slot:
-    base = tensor.name.removesuffix(WIDER)
+    base = tensor.name.removesuffix(WIDER).removesuffix(fp8.BITS)
+    factors, base = base.endswith(fp8.FACTORS), base.removesuffix(fp8.FACTORS)
     derived = base in parts.derived
     source = base if derived else base.partition("|")[0]
-    return Slot(tensor.name, DTYPES[tensor.data_type], tuple(tensor.dims), source, derived)
+    return Slot(tensor.name, DTYPES[tensor.data_type], tuple(tensor.dims), source, derived, factors)

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, inliner
 
 from ..functions import DOMAIN, VERSION
 
-VECTORS = {"DynamicTokenRouting": (2, 4, 5, 6, 7, 9)}
+VECTORS = {"DynamicTokenRouting": (2, 4, 5, 6, 7, 9), "GlumbconvCore": (2,)}
 """Inputs that the CUDA kernels read in float32."""
 
 PLUGINS, DECOMPOSED, NONE = "plugins", "decomposed", "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -14,11 +15,12 @@ from typing import Any
 
 from spar_engine.backends.manifest import FILE, GraphFile
 from spar_engine.backends.plans.manifest import FORMAT, TAPS, PlanEntry, PlanManifest, component_of, read_plans
-from spar_engine.backends.plans.slots import Filling
+from spar_engine.backends.plans.slots import Filling, Slot
 from spar_engine.backends.verify import Fault, read_graph
 from spar_engine.components import Component, components
 from spar_engine.errors import ArtefactError
 from spar_engine.weights import SafetensorsFile, write_safetensors
+from spar_engine.weights.dtypes import STORAGE
 
 from .. import publish
 from ..lock import locked
@@ -226,9 +228,7 @@ class _Work:
             )
             infos = SafetensorsFile(path).tensors
             found |= {slot.name: (path, infos[slot.name].begin) for slot in rest}
-        size = {"F32": 4, "F16": 2, "BF16": 2}
-        return [[slot.name, str(found[slot.name][0]), found[slot.name][1], _count(slot.shape) * size[slot.dtype]]
-                for slot in graph.slots]  # fmt: skip
+        return [[slot.name, str(found[slot.name][0]), found[slot.name][1], _bytes(slot)] for slot in graph.slots]
 
     def _shapes(self, profile: Any) -> dict[str, list[list[int]]]:
         """Least, usual and largest shape of every input in a profile."""
@@ -267,8 +267,5 @@ def described(path: Path) -> GraphFile:
         return GraphFile(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+def _bytes(slot: Slot) -> int:
+    return math.prod(slot.shape) * STORAGE[slot.dtype].itemsize

@@ -12,10 +12,11 @@ from spar_engine.components import components
 from spar_engine.config import ModelConfig
 from spar_engine.errors import ArtefactError, InputError
 
+from . import fp8
 from .flavours import Flavour, chosen_gpus, flavour_of
 from .profiles import buckets, chosen_buckets, merged, profiles
 
-PRECISIONS = ("bf16", "fp16")
+PRECISIONS = ("bf16", "fp16", "fp8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Settings:
     @property
     def plugins(self) -> Path | None:
         """The library of plugins that plans use; None: operators of domain `spar` are decomposed."""
-        return plugin_library() if self.flavour.plugins and self.precision == "bf16" else None
+        return plugin_library() if self.flavour.plugins and self.precision != "fp16" else None
 
     def profiles(self, name: str, config: ModelConfig) -> tuple[Profile, ...]:
         """The profiles of component `name`."""
@@ -53,11 +54,23 @@ def settings_of(
     """Settings from what a user writes; InputError for what does not exist or fit."""
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: is unknown; there are {', '.join(PRECISIONS)}")
+    if precision == "fp8" and stripped:
+        raise InputError("--precision fp8 --strip: the ranges of inputs are part of the plan and were found with these "
+                         "weights; leave out --strip")  # fmt: skip
     found = flavour_of(flavour)
     return Settings(
-        flavour=found, precision=precision, gpus=chosen_gpus(found, gpu), dynamic=dynamic, stripped=stripped,
-        limits=None if buckets is None else chosen_buckets(buckets, longest),
+        flavour=found, precision=precision, gpus=_able(chosen_gpus(found, gpu), precision, gpu), dynamic=dynamic,
+        stripped=stripped, limits=None if buckets is None else chosen_buckets(buckets, longest),
     )  # fmt: skip
+
+
+def _able(gpus: tuple[str, ...], precision: str, asked: str | None) -> tuple[str, ...]:
+    """Those of `gpus` that have the precision; one that was asked for and has not is an InputError."""
+    able = tuple(name for name in gpus if precision != "fp8" or name in fp8.GPUS)
+    if lacking := [name for name in gpus if name not in able and (asked or not able)]:
+        raise InputError(f"--precision fp8: {', '.join(lacking)} has no float8 products; they came with sm89: name "
+                         "others with --gpu, or use --precision bf16")  # fmt: skip
+    return able
 
 
 def settings_in(manifest: PlanManifest, directory: Any) -> Settings:

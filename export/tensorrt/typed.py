@@ -24,8 +24,8 @@ from ..functions import DOMAIN
 from .split import Parts
 
 F32 = TensorProto.FLOAT
-NARROW = {"bf16": TensorProto.BFLOAT16, "fp16": TensorProto.FLOAT16, "fp32": F32}
-"""Precision -> the type of narrow values."""
+NARROW = {"bf16": TensorProto.BFLOAT16, "fp16": TensorProto.FLOAT16, "fp32": F32, "fp8": TensorProto.BFLOAT16}
+"""Precision -> the type of narrow values; with fp8 the products of the DiT get narrower still (`fp8`)."""
 
 PRODUCTS = frozenset(("Gemm", "Conv", "MatMul"))
 WIDE = frozenset(("LayerNormalization", "Softmax", "ReduceMean", "ReduceSum", "Pow", "Exp", "Cos", "Sin", "Sqrt",

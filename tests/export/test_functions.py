@@ -7,19 +7,21 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from spar_engine.oracle import dynamic_token_routing, relu_linear_attention
+from spar_engine.oracle import dynamic_token_routing, glumbconv_core, relu_linear_attention
 from spar_export import functions
 from spar_export.versions import IR_VERSION, OPSET
 
 TENSORS = {
     "DynamicTokenRouting": ("levels", "w1", "b1", "w2", "b2", "scales", "norm_weight", "norm_bias", "proj_weight",
                             "proj_bias"),
+    "GlumbconvCore": ("x", "weight", "bias"),
     "ReluLinearAttention": ("query", "key", "value"),
 }  # fmt: skip
 ROUTING = dict(dynamic_token_routing.examples(np.random.default_rng(0)))
 # No component has a picture of no tokens or none at all; there ReduceSum of ONNX Runtime loses an axis.
 ATTENTION = {name: inputs for name, inputs in relu_linear_attention.examples(np.random.default_rng(0))
              if inputs["query"].size}  # fmt: skip
+CORES = {name: inputs for name, inputs in glumbconv_core.examples(np.random.default_rng(0)) if inputs["x"].size}
 
 
 def run(kind, inputs, dtype=np.float32, **attributes):
@@ -48,6 +50,12 @@ def test_dynamic_token_routing(name):
     inputs = ROUTING[name]
     got = run("DynamicTokenRouting", inputs, temperature=float(inputs["temperature"]))
     dynamic_token_routing.check_result(got, None, inputs)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_glumbconv_core(name):
+    inputs = CORES[name]
+    glumbconv_core.check_result(run("GlumbconvCore", inputs, channels=len(inputs["bias"])), inputs)
 
 
 @pytest.mark.parametrize("name", ATTENTION)

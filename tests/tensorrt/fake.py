@@ -15,7 +15,7 @@ import numpy as np
 
 
 class DataType(enum.Enum):
-    FLOAT, HALF, BF16, INT64, INT32, BOOL = range(6)
+    FLOAT, HALF, BF16, FP8, INT64, INT32, BOOL = range(7)
 
 
 class TensorIOMode(enum.Enum):

@@ -9,13 +9,24 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 from spar_engine.backends.plans.plugins import kernels, load_plugins, plugin_library
+from spar_engine.components import components
 from spar_engine.errors import ArtefactError
+from spar_export.tensorrt import ours
+from spar_export.tensorrt.cores import with_cores
+from spar_export.tensorrt.graphs import PlanGraph, _slot
+from spar_export.tensorrt.profiles import fixed_sizes
+from spar_export.tensorrt.split import split
+from spar_export.tensorrt.typed import typed
+from spar_export.traces import traced
 
 from .conftest import NAMES
+from .test_typed import whole
+from .typed_graphs import run
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +83,7 @@ def test_a_broken_plugin_is_caught(compiled):
         "const Strides dense{args.heads * args.tokens * args.head_dim, args.tokens * args.head_dim":
             "const Strides dense{args.tokens * args.head_dim, args.heads * args.tokens * args.head_dim",
         "return i == 2 || (i >= 4 && i != 8)": "return i == 2 || i >= 4",
+        "args.rows = in[0].d[1], args.columns = in[0].d[2]": "args.rows = in[0].d[2], args.columns = in[0].d[1]",
         "return new (std::nothrow) Plugin(value_)": "return new (std::nothrow) Plugin(P::kDefault)",
     }  # fmt: skip
 
@@ -82,25 +94,52 @@ def test_a_broken_plugin_is_caught(compiled):
 
     found = compiled(changed)
     assert found.returncode == 1
-    assert all(word in found.stdout for word in ("query_strides", "supportsFormatCombination", "kept(*copy"))
+    words = "query_strides", "supportsFormatCombination", "kept(*copy", "gated.rows == 5"
+    assert all(word in found.stdout for word in words)
 
 
 @pytest.mark.parametrize("component", NAMES)
 def test_nodes_of_our_domain_become_plugins(component, graph_of):
     graph, plain = graph_of(component, "bf16", plugins=True), graph_of(component, "bf16")
-    ours = [node for node in graph.model.graph.node if node.domain == "spar"]
+    nodes = [node for node in graph.model.graph.node if node.domain == "spar"]
     assert not any(node.domain for node in plain.model.graph.node)
-    assert bool(ours) == (component in ("condition", "dit", "decoder"))
-    assert graph.operators == (f"plugins: {ours[0].op_type}" if ours else "none")
+    assert bool(nodes) == (component in ("condition", "dit", "decoder"))
+    names = ", ".join(sorted({node.op_type for node in nodes}))
+    assert graph.operators == (f"plugins: {names}" if nodes else "none")
     assert not graph.model.functions
     made = {node.output[0]: node for node in graph.model.graph.node}
-    for node in ours:
+    for node in nodes:
         values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         assert (values["plugin_namespace"], values["plugin_version"]) == (b"spar", b"1")
-        if node.op_type == "DynamicTokenRouting":
-            for place in (2, 4, 5, 6, 7, 9):
-                cast = made[node.input[place]]
-                assert (cast.op_type, onnx.helper.get_node_attr_value(cast, "to")) == ("Cast", TensorProto.FLOAT)
+        for place in {"DynamicTokenRouting": (2, 4, 5, 6, 7, 9), "GlumbconvCore": (2,)}.get(node.op_type, ()):
+            cast = made[node.input[place]]
+            assert (cast.op_type, onnx.helper.get_node_attr_value(cast, "to")) == ("Cast", TensorProto.FLOAT)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_cores_of_the_blocks_become_one_node(weights, dynamic):
+    """One for each block; the graph computes the same, with the size of the picture fixed and free."""
+    spec = components(weights.config)["dit"]
+    (plain, _), found = traced(spec, weights, False), []
+    for model in (plain, with_cores(plain)):
+        parts = split(model, fixed_sizes(spec, dynamic))
+        made = typed(model, parts, "fp32", (), ())
+        assert ours.operators(made)[:1] == ["GlumbconvCore" if model is not plain else "ReluLinearAttention"]
+        kinds = [node.op_type for node in made.graph.node]
+        depth = weights.config.dit.depth if model is not plain else 0
+        assert (kinds.count("GlumbconvCore"), kinds.count("Conv")) == (depth, weights.config.dit.depth - depth)
+        made = ours.decomposed(made, TensorProto.FLOAT)
+        slots = tuple(_slot(tensor, parts) for tensor in made.graph.initializer if not tensor.HasField("raw_data"))
+        graph = PlanGraph(made, slots, parts.constants, "", {}, ())
+        sizes = {"height": 5, "width": 3, "branch": 2} if dynamic else {}
+        found.append(run(whole(graph, weights), spec.example(np.random.default_rng(2), **sizes))["velocity"])
+    assert np.abs(found[0] - found[1]).max() <= 2.0**-16 * np.abs(found[0]).max()
+
+
+def test_cores_between_pictures_stay(weights):
+    spec = components(weights.config)["decoder"]
+    model, _ = traced(spec, weights, False)
+    assert with_cores(model) is model
 
 
 def test_the_library_is_the_one_that_the_plan_was_built_with(tmp_path, monkeypatch):

@@ -61,8 +61,10 @@ def _narrow(node: NodeProto, kinds: dict[str, int]) -> bool:
     """Whether a node's result is bfloat16."""
     if node.op_type == "Cast":
         return helper.get_node_attr_value(node, "to") == BF16
-    if node.op_type in ("Shape", "Less", "LessOrEqual", "Equal"):
+    if node.op_type in ("Shape", "Less", "LessOrEqual", "Equal", "QuantizeLinear"):
         return False
+    if node.op_type == "DequantizeLinear":  # it gives the type of its factor
+        return kinds.get(node.input[1]) == BF16
     data = node.input[1:] if node.op_type == "Where" else node.input[:1]
     return any(kinds.get(name) == BF16 for name in data)
 

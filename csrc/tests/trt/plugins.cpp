@@ -21,6 +21,7 @@ int failures = 0;
 
 spar::DynamicTokenRouting routed{};
 spar::ReluLinearAttention attended{};
+spar::GlumbconvCore gated{};
 void *routed_scratch = nullptr, *attended_scratch = nullptr, *seen_stream = nullptr;
 bool refuse = false;
 
@@ -42,6 +43,11 @@ void relu_linear_attention(const ReluLinearAttention& args, void* workspace, Str
   attended = args, attended_scratch = workspace, seen_stream = stream;
 }
 
+void glumbconv_core(const GlumbconvCore& args, Stream stream) {
+  if (refuse) throw std::bad_alloc();
+  gated = args, seen_stream = stream;
+}
+
 }  // namespace spar::cuda
 
 using namespace nvinfer1;
@@ -59,8 +65,8 @@ struct Size final : apiv::VDimensionExpr, IDimensionExpr {
 struct Sizes final : apiv::VExprBuilder, IExprBuilder {
   Sizes() { mImpl = this; }
   IDimensionExpr const* constant(int64_t value) noexcept override { return new Size(value); }
-  IDimensionExpr const* operation(DimensionOperation, IDimensionExpr const&, IDimensionExpr const&) noexcept override {
-    return nullptr;
+  IDimensionExpr const* operation(DimensionOperation kind, IDimensionExpr const& a, IDimensionExpr const& b) noexcept override {
+    return kind == DimensionOperation::kFLOOR_DIV ? new Size(a.getConstantValue() / b.getConstantValue()) : nullptr;
   }
   IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) noexcept override {
     return nullptr;
@@ -113,14 +119,20 @@ std::vector<DynamicPluginTensorDesc> routing_tensors(int64_t depth, int64_t toke
           tensor(kWide, {width}),                tensor(kHalf, {tokens, width})};
 }
 
+// batch, rows, columns, hidden -> x, weight, bias, out
+std::vector<DynamicPluginTensorDesc> core_tensors(int64_t batch, int64_t rows, int64_t columns, int64_t hidden) {
+  return {tensor(kHalf, {batch, rows, columns, 2 * hidden}), tensor(kHalf, {9, 2 * hidden}), tensor(kWide, {2 * hidden}),
+          tensor(kHalf, {batch, rows, columns, hidden})};
+}
+
 void test_creators() {
   int32_t count = 0;
   getCreators(count);
-  CHECK(count == 2);
-  for (const char* name : {"DynamicTokenRouting", "ReluLinearAttention"}) {
+  CHECK(count == 3);
+  for (const char* name : {"DynamicTokenRouting", "GlumbconvCore", "ReluLinearAttention"}) {
     auto* found = creator(name);
     CHECK(!std::strcmp(found->getPluginVersion(), "1") && !std::strcmp(found->getPluginNamespace(), "spar"));
-    CHECK(found->getFieldNames()->nbFields == 1);
+    CHECK(found->getFieldNames()->nbFields == (std::strcmp(name, "GlumbconvCore") ? 1 : 0));
   }
 }
 
@@ -227,6 +239,57 @@ void test_shapes_that_do_not_fit() {
   CHECK(changed(*attention, {four(5, 32), four(6, 32), four(5, 32), four(5, 32)}) != 0);
 }
 
+// The core has no attribute: fields that a parser passes are left alone, and none is stored.
+void test_core() {
+  auto plugin = make("GlumbconvCore", "plugin_version", 0.0F);
+  CHECK(plugin != nullptr);
+  auto& runtime = as<IPluginV3OneRuntime>(*plugin, PluginCapabilityType::kRUNTIME);
+  CHECK(runtime.getFieldsToSerialize()->nbFields == 0);
+  std::unique_ptr<IPluginV3> again(
+      creator("GlumbconvCore")->createPlugin("x", runtime.getFieldsToSerialize(), TensorRTPhase::kRUNTIME));
+  CHECK(again != nullptr);
+
+  const auto tensors = core_tensors(2, 5, 7, 24);
+  auto& build = as<IPluginV3OneBuild>(*plugin, PluginCapabilityType::kBUILD);
+  for (int32_t pos = 0; pos <= 3; ++pos) {
+    CHECK(build.supportsFormatCombination(pos, tensors.data(), 3, 1));
+    auto other = tensors;
+    other[pos].desc.type = tensors[pos].desc.type == kHalf ? kWide : kHalf;
+    CHECK(!build.supportsFormatCombination(pos, other.data(), 3, 1));
+  }
+  CHECK(build.getWorkspaceSize(tensors.data(), 3, &tensors[3], 1) == 0);
+  Sizes sizes;
+  DimsExprs in[3]{}, out{};
+  in[0].nbDims = 4;
+  for (int64_t i = 0; i < 4; ++i) in[0].d[i] = sizes.constant(30 + 2 * i);
+  CHECK(build.getOutputShapes(in, 3, nullptr, 0, &out, 1, sizes) == 0);
+  CHECK(out.nbDims == 4 && out.d[1]->getConstantValue() == 32 && out.d[3]->getConstantValue() == 18);
+  in[0].nbDims = 3;
+  CHECK(build.getOutputShapes(in, 3, nullptr, 0, &out, 1, sizes) != 0);
+
+  CHECK(changed(*plugin, tensors) == 0);
+  CHECK(changed(*plugin, core_tensors(2, 5, 7, 12)) != 0);
+  CHECK(changed(*plugin, core_tensors(65536, 1, 1, 8)) != 0);
+  for (int32_t i = 1; i < 3; ++i) {
+    auto other = tensors;
+    other[i].desc.dims.d[0] += 16;
+    CHECK(changed(*plugin, other) != 0);
+  }
+
+  PluginTensorDesc descs[4];
+  void* places[4];
+  char memory[8];
+  for (int32_t i = 0; i < 4; ++i) descs[i] = tensors[i].desc, places[i] = memory + i;
+  const auto stream = reinterpret_cast<cudaStream_t>(memory + 7);
+  CHECK(runtime.enqueue(descs, &descs[3], places, &places[3], nullptr, stream) == 0);
+  CHECK(gated.batch == 2 && gated.rows == 5 && gated.columns == 7 && gated.hidden == 24 && seen_stream == stream);
+  CHECK(static_cast<const void*>(gated.x) == places[0] && static_cast<const void*>(gated.weight) == places[1]);
+  CHECK(static_cast<const void*>(gated.bias) == places[2] && static_cast<void*>(gated.out) == places[3]);
+  refuse = true;
+  CHECK(runtime.enqueue(descs, &descs[3], places, &places[3], nullptr, stream) != 0);
+  refuse = false;
+}
+
 void test_launches() {
   auto plugin = make("DynamicTokenRouting", "temperature", 0.5F);
   const auto tensors = routing_tensors(4, 7, 16, 8);
@@ -265,6 +328,7 @@ int main() {
   test_shapes();
   test_workspace_is_for_the_largest_shapes();
   test_shapes_that_do_not_fit();
+  test_core();
   test_launches();
   std::printf(failures ? "%d checks failed\n" : "all checks passed\n", failures);
   return failures != 0;

@@ -45,12 +45,13 @@ def refit(trt: Any, engine: Any, logger: Any, component: str, entry: PlanEntry, 
     """
     refitter = trt.Refitter(engine, logger)
     check_names(component, entry.slots, set(refitter.get_all_weights()))
+    types = trt.DataType
+    kinds = {"F32": types.FLOAT, "F16": types.HALF, "BF16": types.BF16, "F8_E4M3": types.FP8}
     kept = []  # the refitter reads them at the end
     for slot in entry.slots:
         array = filling.array(slot)
         kept.append(array)
-        kind = {"F32": trt.DataType.FLOAT, "F16": trt.DataType.HALF, "BF16": trt.DataType.BF16}[slot.dtype]
-        if not refitter.set_named_weights(slot.name, trt.Weights(kind, array.ctypes.data, array.size)):
+        if not refitter.set_named_weights(slot.name, trt.Weights(kinds[slot.dtype], array.ctypes.data, array.size)):
             raise ArtefactError(f"{component}: the plan refuses `{slot.name}` {list(slot.shape)}; build it again")
     if missing := list(refitter.get_missing_weights()):
         raise ArtefactError(f"{component}: the plan still lacks {missing[:3]}; build it again")

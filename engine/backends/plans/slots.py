@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import ArtefactError
 from ...weights.dtypes import STORAGE, to_bf16, to_f32
 from ..ort_options import runtime
+from . import float8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,11 @@ class Slot:
     """One weight of a plan."""
 
     name: str  # in the plan
-    dtype: str  # "F32", "F16" or "BF16"
+    dtype: str  # "F32", "F16", "BF16" or "F8_E4M3"
     shape: tuple[int, ...]
     source: str  # a parameter of the checkpoint, or a result of the constants graph
     derived: bool  # which of the two
+    factors: bool = False  # not its values, but what the rows of its float8 values are multiplied with
 
 
 def check_names(component: str, slots: tuple[Slot, ...], wanted: set[str]) -> None:
@@ -52,7 +54,7 @@ class Filling:
         self.slots, self.weights, self._constants = slots, weights, constants
 
     def array(self, slot: Slot) -> np.ndarray:
-        """Numbers for one slot, C-contiguous; bf16 as its bits (uint16).
+        """Numbers for one slot, C-contiguous; bf16 as its bits (uint16), float8 as its bits (uint8).
 
         errors  ArtefactError where a parameter has another shape, or leaves the range of float16
         """
@@ -60,7 +62,7 @@ class Filling:
             values, stored = self._results[slot.source], "F32"
         else:
             values, stored = self.weights.raw(slot.source), self.weights.info(slot.source).dtype
-        if values.size != prod(slot.shape):
+        if (len(values) if slot.factors else values.size) != prod(slot.shape):
             raise ArtefactError(
                 f"`{slot.source}` has shape {list(values.shape)}, the plan wants {list(slot.shape)}; "
                 "these weights belong to another model, build a plan for it"
@@ -69,7 +71,9 @@ class Filling:
 
     def place(self, slot: Slot) -> tuple[Path, int] | None:
         """File and offset of a parameter that is stored exactly as the plan wants it."""
-        if slot.derived or self.weights.info(slot.source).dtype != slot.dtype:
+        if slot.derived or slot.factors or slot.dtype == "F8_E4M3":  # float8 of a checkpoint has no factors
+            return None
+        if self.weights.info(slot.source).dtype != slot.dtype:
             return None
         place = self.weights.place(slot.source)
         if place is None or place[1].nbytes != prod(slot.shape) * STORAGE[slot.dtype].itemsize:
@@ -92,6 +96,10 @@ class Filling:
 
 
 def _converted(values: np.ndarray, stored: str, slot: Slot) -> np.ndarray:
+    if slot.factors:
+        return float8.row_factors(to_f32(values, stored))
+    if slot.dtype == "F8_E4M3":
+        return float8.rows(to_f32(values, stored))
     if stored == slot.dtype:
         return values
     wide = to_f32(values, stored)
