@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 NODES = ("nvidiactl", "dxg")  # of the driver: Linux, and Linux inside Windows
@@ -15,6 +14,8 @@ def present(devices: Path = Path("/dev")) -> bool:
 
 def torch_for_gpu() -> bool:
     """Whether the installed torch is a build for CUDA, by its version alone."""
+    from importlib import metadata  # 20 modules, and most machines have no GPU
+
     try:
         return not metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:

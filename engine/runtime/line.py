@@ -88,6 +88,10 @@ class Request:
         self.timings = Timings()
         self.waited = 0.0  # seconds in line, in all
 
+    def report(self, begin: float) -> dict[str, Any]:
+        """Timings for a result of this request, which began at `begin` of time.perf_counter()."""
+        return {"total": time.perf_counter() - begin, "waited": self.waited, "components": self.timings.as_dict()}
+
     def standing(self, now: float) -> int:
         """The priority, and one level more when over half of the time up to the deadline has gone."""
         terms = self.terms

@@ -8,38 +8,25 @@ else runs.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from ..errors import BackendError, Busy, Cancelled, DeadlineExceeded
-from ..requests import Terms
+from .admission import Admission, closed
 from .line import Request, Run, Waiting
 
 GRACE_S = 0.002
 """How long the backend may idle for the next call of a request that comes before those in line, or could join them."""
 
 
-class Observer(Protocol):
-    """Told what happens, in whichever thread it happens; times are of time.perf_counter()."""
-
-    def ran(
-        self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float
-    ) -> None: ...
-    def finished(self, request: Request, outcome: str, begin: float, end: float) -> None: ...
-
-
-class Scheduler:
+class Scheduler(Admission):
     """Admits requests and serves their calls.
 
     run          the backend's `run(component, inputs)`; with `cancel=` where there is a cancel_flag
     cancel_flag  makes the flag that stops a run of the backend; None: runs cannot be stopped once they have begun
     together     `alike`, `join` and `split` of a backend whose calls can be joined exactly (backends/together.py)
-    max_running  requests that take turns; each holds its own latents and key-value cache
-    max_waiting  requests in line for a start; beyond them a request is refused with Busy
+    max_running, max_waiting  see `Admission`
     max_batch    calls of one run
     """
 
@@ -53,57 +40,12 @@ class Scheduler:
         max_waiting: int = 64,
         max_batch: int = 4,
     ):
-        self.max_running, self.max_waiting = max_running, max_waiting
-        self.threads = threading.BoundedSemaphore(max_running + max_waiting)  # of asynchronous requests
-        self.observers: list[Observer] = []
+        super().__init__(max_running, max_waiting)
         self._run, self._cancel_flag = run, cancel_flag
         self._together, self._max_batch = together if max_batch > 1 else None, max_batch
-        self._changed = threading.Condition(threading.Lock())
-        self._numbers = itertools.count(1)
-        self._running = 0
-        self._starts: list[Waiting] = []
         self._calls: list[Waiting] = []
         self._current: Run | None = None
         self._thread: threading.Thread | None = None
-        self._closed = False
-
-    @property
-    def running(self) -> int:
-        """Requests that take turns now."""
-        return self._running
-
-    @property
-    def waiting(self) -> int:
-        """Requests in line for a start now."""
-        return len(self._starts)
-
-    @contextlib.contextmanager
-    def request(self, task: str, terms: Terms) -> Iterator[Request]:
-        """Admit a request, and count how it ends. Raises Busy, Cancelled or DeadlineExceeded instead of starting it."""
-        with self._changed:
-            made = Request(next(self._numbers), task, terms)
-        begin, outcome = time.perf_counter(), "failed"
-        try:
-            self._start(made)
-            made.admitted = True
-            try:
-                yield made
-            finally:
-                made.admitted = False
-                self._leave()
-            outcome = "completed"
-        except Busy:
-            outcome = "busy"
-            raise
-        except DeadlineExceeded:
-            outcome = "expired"
-            raise
-        except (Cancelled, GeneratorExit, KeyboardInterrupt):
-            outcome = "cancelled"
-            raise
-        finally:
-            for observer in tuple(self.observers):
-                observer.finished(made, outcome, begin, time.perf_counter())
 
     def call(self, request: Request, component: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """Outputs of one run for an admitted request, when its turn comes."""
@@ -135,7 +77,7 @@ class Scheduler:
         with self._changed:
             self._closed = True
             for waiting in (*self._starts, *self._calls):
-                waiting.error = _closed()
+                waiting.error = closed()
                 waiting.done.set()
             self._starts.clear()
             self._calls.clear()
@@ -146,52 +88,6 @@ class Scheduler:
                 self._run = self._cancel_flag = None
         if wait and self._thread is not None:
             self._thread.join()
-
-    # -- admission
-
-    def _start(self, request: Request) -> None:
-        with self._changed:
-            self._refuse_closed()
-            if self._running < self.max_running and not self._starts:
-                self._running += 1
-                return
-            if len(self._starts) >= self.max_waiting:
-                raise Busy(f"busy: {self._running} requests run and {len(self._starts)} wait; try again later, or load "
-                           "the engine with a larger max_running or max_waiting")  # fmt: skip
-            waiting = Waiting(request, "a start")
-            waiting.number = next(self._numbers)
-            self._starts.append(waiting)
-        try:
-            error = request.wait(waiting)
-        except BaseException:
-            self._give_up(waiting)
-            raise
-        request.waited += time.perf_counter() - waiting.since
-        if error is not None:
-            self._give_up(waiting)
-            raise error
-        waiting.result()
-
-    def _give_up(self, waiting: Waiting) -> None:
-        """Leave the line for a start, or give back a start that came meanwhile."""
-        with self._changed:
-            if waiting in self._starts:
-                self._starts.remove(waiting)
-            elif waiting.error is None:
-                self._next()
-
-    def _leave(self) -> None:
-        with self._changed:
-            self._next()
-            self._changed.notify()
-
-    def _next(self) -> None:
-        """Hand the place of a request that ends to the next in line."""
-        if not self._starts:
-            self._running -= 1
-            return
-        first = self._take(self._starts)
-        first.done.set()
 
     # -- calls
 
@@ -271,7 +167,7 @@ class Scheduler:
                 self._answer_each(run)  # an error of one call must not end the others
                 return
             for member in run.members:
-                member.error = _closed() if self._closed else error
+                member.error = closed() if self._closed else error
         end = time.perf_counter()
         for member in run.members:
             member.request.timings.add(run.name, end - begin)
@@ -284,24 +180,10 @@ class Scheduler:
         for member in run.members:
             with self._changed:
                 if self._closed:
-                    member.error = _closed()
+                    member.error = closed()
                 if member.left or self._closed:
                     member.done.set()
                     continue
                 member.since = time.perf_counter()
                 self._current = alone = Run([member], None if self._cancel_flag is None else self._cancel_flag())
             self._answer(alone)
-
-    def _take(self, line: list[Waiting]) -> Waiting:
-        now = time.monotonic()
-        first = min(line, key=lambda waiting: waiting.rank(now))
-        line.remove(first)
-        return first
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise _closed()
-
-
-def _closed() -> BackendError:
-    return BackendError("the engine is closed; load another one")

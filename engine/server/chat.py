@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ..errors import InputError
 from ..results import Answer
-from ..runtime.asynchronous import AsyncAnswerStream
+from ..runtime.awaiting import AsyncAnswerStream
 from ..text.templates import PLACEHOLDER
 from .attend import attended
 from .faults import body_of

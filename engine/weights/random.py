@@ -10,7 +10,6 @@ import shutil
 from functools import cache
 from math import prod
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
@@ -85,6 +84,8 @@ class RandomWeights(Weights):
 @cache
 def _quantiles() -> np.ndarray:
     """[65536] the middle of each 65536th of a normal distribution: mean 0, deviation 1."""
+    from statistics import NormalDist
+
     half = np.array([NormalDist().inv_cdf((index + 0.5) / 65536) for index in range(32768)])
     return np.concatenate((half, -half[::-1]))
 
