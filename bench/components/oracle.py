@@ -12,19 +12,20 @@ from .works import Work, inputs_of
 
 UNIT = {"fp32": 2.0**-24, "bf16": 2.0**-8}
 OURS, PEERS = 2.0, 8.0  # times the error of plain torch in the same precision
-INT8 = 0.5  # relative error up to which an int8 result is still a result; no bound is known for it
+SANE = {"int8": 0.5, "int4": 0.75}  # relative error up to which it is still a result; no bound is known for these
 
 
 class ComponentOracle:
     """Ours may lose twice what plain torch loses in the same precision, plus one unit of the largest output (house
-    style, section 6); a peer, whose accuracy is not ours to bound, eight times. int8 is held against a sanity bound."""
+    style, section 6); a peer, whose accuracy is not ours to bound, eight times. int8 and
+    int4 are held against a sanity bound."""
 
     def __init__(self, config: Any, work: Work, path: str, precision: str, ours: bool):
         self.config, self.work, self.path, self.precision = config, work, path, precision
         self.factor = OURS if ours else PEERS
         self.tolerance = (
             f"{self.factor:g} times plain torch's {precision} error and one unit of the largest output"
-            if precision != "int8" else f"relative error {INT8:g}"
+            if precision not in SANE else f"relative error {SANE[precision]:g}"
         )  # fmt: skip
 
     @cached_property
@@ -53,8 +54,8 @@ class ComponentOracle:
         error = np.where(np.isnan(error), np.inf, error)
         largest, whole = float(error.max()), float(np.linalg.norm(want))
         relative = float(np.linalg.norm(error)) / whole if np.isfinite(largest) else float("inf")
-        if self.precision == "int8":
-            return OutputError(largest, relative, relative / INT8)
+        if self.precision in SANE:
+            return OutputError(largest, relative, relative / SANE[self.precision])
         plain = float(self._held[f"plain/{self.precision}/{name}"][0])
         allowed = self.factor * plain + 2 * UNIT[self.precision] * float(np.abs(want).max())
         where = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))

@@ -28,8 +28,9 @@ from ..options import (
 from ..report.show import finish
 from .works import Work, work_named, works
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
-ROOF = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "int8"}
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int4": 1}
+FOUR_BITS = 0.5 + 2 / 32  # with the scale of 32 weights
+ROOF = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "int8", "int4": "int4"}
 SEEDS = [0, 1]
 
 
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
             for name in subjects_of(arguments):
                 try:
                     workers[name] = Worker(threads=group.threads)
-                    players[name] = workers[name].player(_spec(group.what(name), name, reference["path"]))
+                    players[name] = workers[name].player(subject_spec(group.what(name), name, reference["path"]))
                 except BenchError as error:
                     result["refused"].append(_refused(group, name, str(error)))
             done = measure(list(players.values()), policy, accept_noise=arguments.accept_noise,
@@ -137,7 +138,7 @@ def reference_of(what: dict[str, Any]) -> dict[str, Any]:
         })  # fmt: skip
 
 
-def _spec(what: dict[str, Any], name: str, reference: str) -> dict[str, Any]:
+def subject_spec(what: dict[str, Any], name: str, reference: str) -> dict[str, Any]:
     return {"kind": "component", "name": name, "source": what["preset"], "random": what["random_weights"],
             "work": what["component"], "sizes": what["sizes"], "subject": what["subject"],
             "threads": what["threads"], "reference": reference, "seeds": SEEDS}  # fmt: skip
@@ -145,7 +146,16 @@ def _spec(what: dict[str, Any], name: str, reference: str) -> dict[str, Any]:
 
 def spec_of(row: dict[str, Any], name: str, folder: str) -> dict[str, Any]:
     """What a worker needs to open the subject of a row of a result file; `folder` is for kinds that need one."""
-    return _spec(row["what"], name, reference_of(row["what"])["path"])
+    return subject_spec(row["what"], name, reference_of(row["what"])["path"])
+
+
+def moved_bytes(precision: str, component: str, counts: dict[str, float]) -> float:
+    """Weights and what travels once, in the precision's type; the seam's own arrays are small beside them.
+
+    What travels is bf16 where weights are smaller; of int4 the language model and its head have 4 bits."""
+    four = precision == "int4" and component in ("language", "lm_head")
+    each = FOUR_BITS if four else BYTES[precision]
+    return each * counts["parameters"] + max(BYTES[precision], 2) * counts["travels"]
 
 
 def _refused(group: Group, name: str, reason: str) -> dict[str, Any]:
@@ -157,8 +167,7 @@ def _add(result: Any, group: Group, name: str, measured: Measured, player: Remot
         result["refused"].append(_refused(group, name, measured.problem))
         return
     precision, seconds = name.rpartition("-")[2], measured.summary.median * 1e-9
-    # Weights and what travels once, in the precision's type; the seam's own arrays are small beside them.
-    moved = BYTES[precision] * (counts["parameters"] + counts["travels"])
+    moved = moved_bytes(precision, group.work.component, counts)
     work = {"bytes": moved, "flops": counts["flops"], "bytes_per_s": moved / seconds,
             "flops_per_s": counts["flops"] / seconds, "intensity": counts["flops"] / moved}  # fmt: skip
     roof = roofs and roofs.share(counts["flops"], moved, ROOF[precision], group.threads, cold=False, seconds=seconds)

@@ -20,15 +20,20 @@ class Worker:
     """One child process.
 
     python   interpreter to use; another one measures another installation
-    threads  compute threads its libraries may use; the process is also confined to as many CPUs
+    threads  compute threads its libraries may use
+    cpus     CPUs that the process is confined to; None: as many as threads
     log      file that takes what its libraries print; None drops it
     """
 
-    def __init__(self, *, threads: int, python: str | None = None, log: Any = None, environment: dict | None = None):
-        cpus = sorted(os.sched_getaffinity(0))
-        if not 1 <= threads <= len(cpus):
-            raise BenchError(f"threads={threads} must be from 1 to {len(cpus)}, the CPUs of this process")
-        chosen = cpus[:threads]
+    def __init__(
+        self, *, threads: int, cpus: int | None = None, python: str | None = None, log: Any = None,
+        environment: dict | None = None,
+    ):  # fmt: skip
+        allowed = sorted(os.sched_getaffinity(0))
+        for name, count in (("threads", threads), ("cpus", threads if cpus is None else cpus)):
+            if not 1 <= count <= len(allowed):
+                raise BenchError(f"{name}={count} must be from 1 to {len(allowed)}, the CPUs of this process")
+        chosen = allowed[:count]
         self.threads = threads
         interpreter = python or sys.executable
         try:

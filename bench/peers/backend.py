@@ -9,7 +9,7 @@ from spar_engine.errors import BackendError
 
 from .base import ALL, split
 
-PRECISIONS = {"native": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32",), "torch": ("fp32", "bf16")}
+PRECISIONS = {"native": ("fp32", "bf16", "int8", "int4"), "onnxruntime": ("fp32",), "torch": ("fp32", "bf16")}
 
 
 def is_ours(subject: str) -> bool:

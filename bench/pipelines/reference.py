@@ -19,7 +19,7 @@ RECIPE = 1  # raise when requests change meaning
 # Share of the difference between two requests' pictures by which a picture may differ from that of plain torch. Errors
 # grow along the sampler, most of all with random weights, so this only tells whether it is the picture that was asked
 # for; how exact a backend is, its components say.
-LARGEST = {"fp32": 0.02, "bf16": 0.3, "fp16": 0.3, "int8": 0.6}
+LARGEST = {"fp32": 0.02, "bf16": 0.3, "fp16": 0.3, "int8": 0.6, "int4": 0.8}
 
 
 def engine_over(weights: Any, backend: Any) -> Any:

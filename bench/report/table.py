@@ -83,7 +83,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "components": (
         named("preset", "preset"), named("component", "component"), named("size", "size"), named("subject", "subject"),
-        named("threads", "threads"), *TIME, *CHECK, *WORK, extra("a second", "per_second", lambda v: f"{v:.3g}"),
+        named("threads", "threads"), named("CPUs", "cpus"), *TIME, *CHECK, *WORK,
+        extra("a second", "per_second", lambda v: f"{v:.3g}"),
         extra("load", "load_s", seconds), extra("memory", "peak_rss", mib), *NOISE,
     ),
     "pipeline": (

@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <optional>
 
 #include "core/pack.h"
@@ -45,8 +46,14 @@ struct Bench {
 Type type_of(const std::string& name) {
   if (name == "f32") return Type::f32;
   if (name == "bf16") return Type::bf16;
+  throw spar::InputError("native: type '" + name + "' is unknown; it has f32, bf16");
+}
+
+Type weight_type_of(const std::string& name) {
   if (name == "s8") return Type::s8;
-  throw spar::InputError("native: type '" + name + "' is unknown; it has f32, bf16, s8");
+  if (name == "s4") return Type::s4;
+  if (name == "f32" || name == "bf16") return type_of(name);
+  throw spar::InputError("native: type '" + name + "' is unknown; weights have f32, bf16, s8, s4");
 }
 
 Act act_of(const std::string& name) {
@@ -65,6 +72,7 @@ PackedLinear pack(Bench& b, Type type, const Floats& w, int64_t n, int64_t k, in
   made.type = type;
   made.n = n;
   made.k = packed_k(type, k);
+  made.padding = made.k - k;
   char* panels = b.arena.take_bytes(static_cast<size_t>(packed_bytes(type, n, k)));
   float* scale = b.arena.take<float>(n);
   int32_t* sums = b.arena.take<int32_t>(n);
@@ -79,6 +87,16 @@ PackedLinear pack(Bench& b, Type type, const Floats& w, int64_t n, int64_t k, in
   return made;
 }
 
+// The packed panels of w [n, k] as bytes [panels, bytes of one].
+py::array_t<uint8_t> packed_panels(const Floats& w, const std::string& type) {
+  const Type kind = weight_type_of(type);
+  Bench b("");
+  const PackedLinear packed = pack(b, kind, w, w.shape(0), w.shape(1), 1);
+  py::array_t<uint8_t> out({packed.panels(), panel_bytes(kind, packed.k)});
+  std::memcpy(out.mutable_data(), packed.data, static_cast<size_t>(out.nbytes()));
+  return out;
+}
+
 // act(a [m, k] x w [n, k]^T + bias) * gate + residual; with glu_silu w holds 16 gates, then 16 values, in turn.
 Floats product(const Floats& a, const Floats& w, const std::string& type, const std::string& isa, int threads,
                const Maybe& bias, const std::string& act, const Maybe& gate, const Maybe& residual,
@@ -86,7 +104,7 @@ Floats product(const Floats& a, const Floats& w, const std::string& type, const 
   spar::Dims dims("native_product");
   const int64_t m = a.shape(0), k = a.shape(1), n = w.shape(0);
   if (w.shape(1) != k) dims.fail("`w` has k=" + std::to_string(w.shape(1)) + ", but `a` has k=" + std::to_string(k));
-  const Type kind = type_of(type);
+  const Type kind = weight_type_of(type);
   Bench b(isa, threads, kind == Type::f32 ? Type::f32 : Type::bf16);
   PackedLinear packed = pack(b, kind, w, n, k, 1);
   packed.bias = data_of(bias);
@@ -207,6 +225,7 @@ Floats depthwise(const Floats& x, const Floats& weight, const Maybe& bias, bool 
 
 const spar::bindings::Registration registered([](py::module_& module) {
   const auto none = py::none();
+  module.def("native_panels", &packed_panels, py::arg("w"), py::kw_only(), py::arg("type"));
   module.def("native_product", &product, py::arg("a"), py::arg("w"), py::kw_only(), py::arg("type") = "f32",
              py::arg("isa") = "", py::arg("threads") = 1, py::arg("bias") = none, py::arg("act") = "none",
              py::arg("gate") = none, py::arg("residual") = none, py::arg("out") = "f32");

@@ -16,7 +16,7 @@ from ..ops.threads import thread_count
 from . import native_decoder, native_memory, packed, together
 
 log = logging.getLogger("spar.native")
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8", "int4")
 
 
 def _native() -> Any:
@@ -34,7 +34,9 @@ class NativeBackend:
 
     checkpoint  what `weights` opens, or random weights
     precision   "fp32"; "bf16": weights and activations, with float32 sums and residual stream; "int8": as bf16, with
-                the large linears of tower, language model, connector and DiT in int8 (one scale a column, one a row)
+                the large linears of tower, language model, connector and DiT in int8 (one scale a column, one a row);
+                "int4": as int8, with the linears of the language model and its head in 4 bits (one scale for 32
+                weights of a column), which is what decoding a token reads
     threads     of all calls together; None: the processors that this process may use
     isa         instruction set to use, a name of `isas()`; None: the best of this machine
     pin         bind each worker thread to a processor
@@ -201,8 +203,6 @@ def isas() -> list[str]:
 def needed(checkpoint: Any, component: str) -> list[str]:
     """Names of the parameters that a component is packed from."""
     names = checkpoint.names(component)
-    if component == "dit":  # the values' bias is part of the output's (E14)
-        names += [name for name in checkpoint.names("context") if name.endswith(".attn2.to_v.bias")]
     if not names:
         raise BackendError(f"native: the weights at {checkpoint.directory} hold nothing of component {component!r}")
     return names

@@ -19,6 +19,7 @@ _SLACK = 64 << 10
 _MARGIN = 1.05  # padding of grouped and stacked layers, which is not counted one by one
 _FINE = ("router", "projector", "patch_embed", "proj_out", "patch_embedding")  # never int8
 _LARGE = ("vision", "language", "lm_head", "condition", "dit")
+_TEXT = ("language", "lm_head")  # in int4: groups of 32 weights of 4 bits with a scale of two bytes
 
 Matrix = Callable[[int, int], int]
 
@@ -37,9 +38,11 @@ def _tensor(component: str, name: str, shape: tuple[int, ...], precision: str) -
     rows, inputs, factor = shape[0], prod(shape[1:]), 1.0
     if component == "decoder" and len(shape) == 4 and shape[2] == 3 and ".0.conv." in name:
         factor = 16 / 9  # four phases of 2x2 taps stand for one kernel of 3x3 (E17)
-    whole = precision == "int8" and component in _LARGE and not any(part in name for part in _FINE)
-    size = 1 if whole else 4 if precision == "fp32" else 2
     columns = -(-rows // _PANEL) * _PANEL
+    if precision == "int4" and component in _TEXT:
+        return columns * (-(-inputs // 8) * 4 + -(-inputs // 32) * 2) + 64
+    whole = precision in ("int8", "int4") and component in _LARGE and not any(part in name for part in _FINE)
+    size = 1 if whole else 4 if precision == "fp32" else 2
     return int(columns * -(-inputs * size // 4) * 4 * factor) + (8 * rows if whole else 0) + 64
 
 

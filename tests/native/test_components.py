@@ -105,13 +105,14 @@ def test_int8_stays_near(checkpoint, opened, exact, component):
 
 
 @pytest.mark.parametrize("isa", [*backend.isas(), "emulated_amx"])
-@pytest.mark.parametrize(("component", "precision"), [("language", "fp32"), ("decoder", "bf16"), ("dit", "int8")])
+@pytest.mark.parametrize(("component", "precision"), [("language", "fp32"), ("decoder", "bf16"), ("dit", "int8"),
+                                                      ("language", "int4")])  # fmt: skip
 def test_every_instruction_set(checkpoint, opened, component, precision, isa):
     """Each gives what the best one gives, up to the rounding of its precision."""
     given = inputs(checkpoint.config, component)
     want = opened("native", precision, threads=2).run(component, given)
     ours = opened("native", precision, isa=isa).run(component, given)
-    share = {"fp32": 1e-5, "bf16": 1e-2, "int8": 3e-2}[precision]
+    share = {"fp32": 1e-5, "bf16": 1e-2, "int8": 3e-2, "int4": 3e-2}[precision]
     for name, value in want.items():
         assert rms(np.asarray(ours[name]) - np.asarray(value)) <= share * rms(np.asarray(value)), name
 

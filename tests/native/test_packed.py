@@ -24,8 +24,11 @@ def run(checkpoint, cache, component="dit", precision="bf16"):
     return next(iter(opened.run(component, given).values()))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize("component", ["dit", "decoder", "condition"])
+@pytest.mark.parametrize(
+    ("component", "precision"),
+    [(component, precision) for component in ("dit", "decoder", "condition") for precision in ("fp32", "bf16", "int8")]
+    + [("lm_head", "int4")],
+)
 def test_mapped_equals_packed(checkpoint, tmp_path, component, precision):
     if component == "condition":
         opened = [NativeBackend(checkpoint, precision=precision, threads=1, packed_cache=tmp_path) for _ in range(2)]
@@ -93,6 +96,7 @@ def test_keys_tell_apart(checkpoint):
     others = [
         ("vision", "bf16", [1], "ab"),
         ("dit", "int8", [1], "ab"),
+        ("dit", "int4", [1], "ab"),
         ("dit", "bf16", [2], "ab"),
         ("dit", "bf16", [1], "cd"),
     ]

@@ -113,7 +113,7 @@ def test_not_a_number_passes_activations(native, isa):
         assert np.isnan(native.native_product(x, np.ones((1, 1), np.float32), act=name, isa=isa)).all(), name
 
 
-@pytest.mark.parametrize("kind", ["f32", "bf16", "s8"])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "s8", "s4"])
 def test_epilogue(native, rng, isa, kind):
     m, n, k = 11, 45, 24
     a, w = as_bf16(rng.standard_normal((m, k), np.float32)), as_bf16(rng.standard_normal((n, k), np.float32))
@@ -126,7 +126,7 @@ def test_epilogue(native, rng, isa, kind):
           UNIT["f32"] * np.abs(residual) * 2, "epilogue")  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["f32", "bf16", "s8"])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "s8", "s4"])
 def test_gated_panels(native, rng, isa, kind):
     m, hidden, k = 9, 48, 64
     a = as_bf16(rng.standard_normal((m, k), np.float32))
@@ -143,7 +143,7 @@ def test_result_in_bf16_is_rounded_once(native, rng, isa):
     np.testing.assert_array_equal(native.native_product(a, w, isa=isa, out="bf16"), as_bf16(exact))
 
 
-@pytest.mark.parametrize("kind", ["f32", "bf16", "s8"])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "s8", "s4"])
 def test_bits_do_not_depend_on_threads(native, rng, kind):
     a, w = rng.standard_normal((700, 300), np.float32), rng.standard_normal((500, 300), np.float32)
     alone = native.native_product(a, w, type=kind)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/gemm_kernel.h"
+#include "core/group_kernel.h"
 #if defined(SPAR_TILES)
 #include "core/tile_kernel.h"
 #endif
@@ -19,6 +20,7 @@ inline void multiply(const Gemm& g, int64_t first_row, int64_t rows, int64_t fir
 inline void gemm(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch) {
   if (g.w->type == Type::f32) return multiply<float>(g, first_row, rows, first_panel, panels, scratch);
   if (g.w->type == Type::bf16) return multiply<bf16>(g, first_row, rows, first_panel, panels, scratch);
+  if (g.w->type == Type::s4) return group_rows(g, first_row, rows, first_panel, panels, scratch);
   multiply<uint8_t>(g, first_row, rows, first_panel, panels, scratch);
 }
 

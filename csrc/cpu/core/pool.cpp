@@ -1,5 +1,6 @@
 #include "core/pool.h"
 
+#include <algorithm>
 #include <string>
 
 #include "engine/error.h"
@@ -54,7 +55,7 @@ void bind_to_processor(std::thread& thread, int index) {
 
 }  // namespace
 
-Pool::Pool(int threads, bool pin) : threads_(threads) {
+Pool::Pool(int threads, bool pin) : threads_(threads), most_(threads) {
   if (threads < 1 || threads > 1024)
     throw InputError("threads=" + std::to_string(threads) + " must be from 1 to 1024");
   jobs_ = std::make_unique<Job[]>(static_cast<size_t>(threads));
@@ -71,7 +72,25 @@ Pool::~Pool() {
   for (auto& worker : workers_) worker.join();
 }
 
-Pool::Seat::Seat(Pool& pool) : pool_(pool), job_(-1) {
+// Processors that the caller or any worker may use, counted up to threads(). They change: taskset, cpusets of control
+// groups. One system call where the caller's are enough.
+int Pool::processors() {
+#if defined(__linux__)
+  cpu_set_t found, more;
+  if (threads_ == 1 || sched_getaffinity(0, sizeof found, &found) != 0) return threads_;
+  for (auto& worker : workers_) {
+    if (CPU_COUNT(&found) >= threads_) break;
+    if (pthread_getaffinity_np(worker.native_handle(), sizeof more, &more) != 0) return threads_;
+    CPU_OR(&found, &found, &more);
+  }
+  return std::clamp(CPU_COUNT(&found), 1, threads_);
+#else
+  return threads_;
+#endif
+}
+
+Pool::Seat::Seat(Pool& pool) : pool_(pool), job_(-1), most_(pool.processors()) {
+  pool.most_.store(most_, std::memory_order_relaxed);
   std::unique_lock lock(pool.seats_);
   const auto find = [&] {
     for (int job = 0; job < pool.threads_; ++job)
@@ -92,8 +111,8 @@ Pool::Seat::~Seat() {
   pool_.freed_.notify_one();
 }
 
-void Pool::run(int index, int64_t count, Call call, const void* context) {
-  if (threads_ == 1 || count == 1) {
+void Pool::run(int index, int64_t count, int most, Call call, const void* context) {
+  if (most == 1 || count == 1) {
     for (int64_t i = 0; i < count; ++i) call(context, i, 0);
     return;
   }
@@ -104,7 +123,12 @@ void Pool::run(int index, int64_t count, Call call, const void* context) {
   job.next.store(0, std::memory_order_relaxed);
   job.state.store(kOpen, std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_seq_cst);
-  if (sleepers_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    if (most == threads_)
+      epoch_.notify_all();
+    else
+      for (int i = 1; i < most; ++i) epoch_.notify_one();
+  }
   for (int64_t i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < count;) call(context, i, 0);
   uint32_t state = job.state.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
   while (state != 0) {
@@ -120,7 +144,8 @@ bool Pool::help(int worker) {
     Job& job = jobs_[index];
     uint32_t state = job.state.load(std::memory_order_relaxed);
     if (!(state & kOpen)) continue;
-    if (running_.fetch_add(1) >= threads_) {
+    const int most = most_.load(std::memory_order_relaxed);
+    if (running_.fetch_add(1) >= most) {
       running_.fetch_sub(1);
       return helped;
     }
@@ -128,7 +153,7 @@ bool Pool::help(int worker) {
     while ((state & kOpen) && !(inside = job.state.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)))
       ;
     if (inside) {
-      while (running_.load(std::memory_order_relaxed) <= threads_) {
+      while (running_.load(std::memory_order_relaxed) <= most) {
         const int64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= job.count) break;
         job.call(job.context, i, worker);

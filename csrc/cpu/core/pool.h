@@ -5,6 +5,9 @@
 // indices is the caller's, made from shapes alone. At most `threads()` threads run at any time, callers included: a
 // caller without a seat waits, and workers help only while a seat is free. Idle threads spin for some microseconds,
 // offering their processor to others, then sleep.
+//
+// Threads beyond the processors they may use would only take turns: whoever takes a seat counts the processors that the
+// system lets this pool use now, and no more threads than those work. With one, nobody is woken and nothing is shared.
 #pragma once
 
 #include <atomic>
@@ -41,7 +44,7 @@ class Pool {
     template <class Body>
     void each(int64_t count, const Body& body) {
       if (count <= 0) return;
-      pool_.run(job_, count, [](const void* context, int64_t index, int worker) {
+      pool_.run(job_, count, most_, [](const void* context, int64_t index, int worker) {
         (*static_cast<const Body*>(context))(index, worker);
       }, &body);
     }
@@ -50,6 +53,7 @@ class Pool {
    private:
     Pool& pool_;
     int job_;
+    int most_;  // threads that have a processor, the caller's included
   };
 
  private:
@@ -64,13 +68,15 @@ class Pool {
   };
   static constexpr uint32_t kOpen = 1u << 31;
 
-  void run(int job, int64_t count, Call call, const void* context);
+  int processors();
+  void run(int job, int64_t count, int most, Call call, const void* context);
   void work(int worker);
   bool help(int worker);
 
   const int threads_;
   std::unique_ptr<Job[]> jobs_;  // one for every seat
   std::atomic<int> running_{0};  // callers and helping workers
+  std::atomic<int> most_;        // of these, as the last caller counted processors
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};

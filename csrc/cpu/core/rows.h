@@ -10,8 +10,9 @@ namespace spar::cpu {
 //   RMS norm     x / sqrt(mean(x^2) + eps)
 struct Norm {
   View in;                        // f32 [rows, width]
-  View out;                       // f32, bf16 or u8 [rows, width]; may be `in` when f32
-  float* out_scale = nullptr;     // u8: value of one unit of each row
+  View out;                       // f32, bf16, u8 or s8 [rows, width]; may be `in` when f32
+  float* out_scale = nullptr;     // u8 and s8: see Quantize
+  int32_t* out_offset = nullptr;  // s8
   int64_t width = 0;
   float eps = 0.0f;
   bool centred = true;            // layer norm, else RMS
@@ -25,10 +26,16 @@ struct Norm {
 };
 using NormRows = void(const Norm&, int64_t first, int64_t rows);
 
-// Rows of f32 or bf16 as unsigned 8-bit numbers around 128; out_scale is the largest magnitude over 127.
+// Rows of f32 or bf16 as 8-bit numbers:
+//   u8   around 128; out_scale [rows] is the largest magnitude of the row over 127
+//   s8   signed, in groups of 32 columns (gemm.h); out_scale [rows, groups] is the largest magnitude of the group over
+//        127, NaN where a value of it is not finite; out_offset [rows, groups] is -8 times the sum of the group.
+//        Magnitudes below 1e-36 count as zero
+// Zeros follow up to a whole lane of the packed weights.
 struct Quantize {
   View in, out;
   float* out_scale = nullptr;
+  int32_t* out_offset = nullptr;
   int64_t width = 0;
 };
 using QuantizeRows = void(const Quantize&, int64_t first, int64_t rows);

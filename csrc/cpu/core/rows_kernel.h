@@ -1,5 +1,8 @@
 #pragma once
 
+#include <type_traits>
+
+#include "core/gemm.h"
 #include "core/math.h"
 #include "core/rows.h"
 
@@ -21,6 +24,32 @@ inline void quantize_row(const Load& load_at, int64_t width, uint8_t* out, float
     for (int64_t i = 0; i < lanes; ++i) out[c + i] = whole[i];
   });
   for (int64_t c = width; c % 4; ++c) out[c] = 128;
+}
+
+constexpr float kLeastTop = 1e-36f;  // 127 over less than this may be infinite
+
+template <class Load>
+inline void quantize_groups(const Load& load_at, int64_t width, int8_t* out, float* scale, int32_t* offset) {
+  for (int64_t first = 0; first < width; first += kGroup, ++scale, ++offset) {
+    const int64_t count = least(kGroup, width - first);
+    alignas(64) float values[kGroup] = {};
+    columns(count, [&](int64_t c, int64_t lanes) { store_some(values + c, load_at(first + c, lanes), lanes); });
+    F32 most = zero(), poison = zero();  // zero times what is not finite is NaN
+    for (int64_t c = 0; c < kGroup; c += kLanes) {
+      most = max(most, abs(load(values + c)));
+      poison = fma(load(values + c), zero(), poison);
+    }
+    const float top = largest(most);
+    *scale = top / 127.0f + sum(poison);
+    const F32 inverse = set1(top < kLeastTop ? 0.0f : 127.0f / top);
+    alignas(64) uint8_t whole[kGroup];
+    for (int64_t c = 0; c < kGroup; c += kLanes) store_u8(whole + c, load(values + c) * inverse);
+    int32_t total = 0;
+    for (int64_t i = 0; i < kGroup; ++i) total += whole[i];
+    *offset = -8 * (total - 128 * static_cast<int32_t>(kGroup));
+    for (int64_t i = 0; i < round_up(count, per_lane(Type::s4)); ++i)
+      out[first + i] = static_cast<int8_t>(whole[i] - 128);
+  }
 }
 
 template <class Out>
@@ -58,7 +87,10 @@ void norm_rows_as(const Norm& n, int64_t first, int64_t rows) {
       if (residual) y = y + load_some(residual + c, lanes);
       return n.relu ? max(zero(), y) : y;
     };
-    if constexpr (sizeof(Out) == 1) {
+    if constexpr (std::is_same_v<Out, int8_t>) {
+      const int64_t groups = ceil_div(n.width, kGroup);
+      quantize_groups(value, n.width, n.out.row<int8_t>(r), n.out_scale + r * groups, n.out_offset + r * groups);
+    } else if constexpr (std::is_same_v<Out, uint8_t>) {
       quantize_row(value, n.width, n.out.row<uint8_t>(r), n.out_scale + r);
     } else {
       Out* out = n.out.row<Out>(r);
@@ -70,20 +102,25 @@ void norm_rows_as(const Norm& n, int64_t first, int64_t rows) {
 inline void norm_rows(const Norm& n, int64_t first, int64_t rows) {
   if (n.out.type == Type::f32) return norm_rows_as<float>(n, first, rows);
   if (n.out.type == Type::bf16) return norm_rows_as<bf16>(n, first, rows);
+  if (n.out.type == Type::s8) return norm_rows_as<int8_t>(n, first, rows);
   norm_rows_as<uint8_t>(n, first, rows);
 }
 
-inline void quantize_rows(const Quantize& q, int64_t first, int64_t rows) {
+template <class T>
+inline void quantize_rows_of(const Quantize& q, int64_t first, int64_t rows) {
+  const int64_t groups = ceil_div(q.width, kGroup);
   for (int64_t r = first; r < first + rows; ++r) {
-    uint8_t* out = q.out.row<uint8_t>(r);
-    if (q.in.type == Type::f32) {
-      const float* x = q.in.row<float>(r);
-      quantize_row([&](int64_t c, int64_t n) { return load_some(x + c, n); }, q.width, out, q.out_scale + r);
-    } else {
-      const bf16* x = q.in.row<bf16>(r);
-      quantize_row([&](int64_t c, int64_t n) { return load_some(x + c, n); }, q.width, out, q.out_scale + r);
-    }
+    const T* x = q.in.row<T>(r);
+    const auto value = [&](int64_t c, int64_t n) { return load_some(x + c, n); };
+    if (q.out.type == Type::s8)
+      quantize_groups(value, q.width, q.out.row<int8_t>(r), q.out_scale + r * groups, q.out_offset + r * groups);
+    else
+      quantize_row(value, q.width, q.out.row<uint8_t>(r), q.out_scale + r);
   }
+}
+
+inline void quantize_rows(const Quantize& q, int64_t first, int64_t rows) {
+  q.in.type == Type::f32 ? quantize_rows_of<float>(q, first, rows) : quantize_rows_of<bf16>(q, first, rows);
 }
 
 }  // namespace spar::cpu::ENGINE_ISA

@@ -16,14 +16,16 @@ struct bf16 {
 enum class Type : uint8_t {
   f32,
   bf16,
-  u8,  // int8 activations, stored with 128 added: what the dot-product instructions want on the left
-  s8,  // int8 weights
+  u8,  // int8 activations for int8 weights, stored with 128 added: what the dot-product instructions want on the left
+  s8,  // int8 weights; int8 activations for 4-bit weights
+  s4,  // 4-bit weights in groups with a scale each; only ever packed
 };
 
+// Bytes of an element in a row; s4 has no rows.
 SPAR_INLINE constexpr int64_t size_of(Type type) { return type == Type::f32 ? 4 : type == Type::bf16 ? 2 : 1; }
 
-// Elements that share one 32-bit lane of a packed panel: products are taken a lane at a time.
-SPAR_INLINE constexpr int64_t per_lane(Type type) { return 4 / size_of(type); }
+// Elements that share one 32-bit lane of a packed panel.
+SPAR_INLINE constexpr int64_t per_lane(Type type) { return type == Type::s4 ? 8 : 4 / size_of(type); }
 
 SPAR_INLINE float to_f32(bf16 x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16); }
 

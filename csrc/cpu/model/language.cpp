@@ -9,7 +9,8 @@
 namespace spar::cpu {
 
 Language::Language(const Config& config, Loader& load)
-    : model_(config, load, "model.language_model.", config.whole("language.depth")), levels_(config.list("levels")) {}
+    : model_(config, load, "model.language_model.", config.whole("language.depth"), load.text()),
+      levels_(config.list("levels")) {}
 
 void Language::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const Input &embeds = inputs.at("inputs_embeds"), &past_keys = inputs.at("past_keys"), &wanted = inputs.at("rows");
@@ -78,7 +79,7 @@ Condition::Condition(const Config& config, Loader& load) : picks_(config.whole("
     norm_bias_ = load.vector(at + "out_norm.bias");
     router_out_ = load.linear(at + "proj", load.fine());
   }
-  connector_ = Qwen2(config, load, "model.llm_connector.", config.whole("connector_depth"));
+  connector_ = Qwen2(config, load, "model.llm_connector.", config.whole("connector_depth"), load.large());
   projector_ = load.linear("model.projector", load.fine());
 }
 

@@ -19,7 +19,7 @@ class Language : public Component {
 
 class LmHead : public Component {
  public:
-  LmHead(const Config&, Loader& load) : head_(load.linear("lm_head", load.large())) {}
+  LmHead(const Config&, Loader& load) : head_(load.linear("lm_head", load.text())) {}
   void run(Run& run, const Inputs& inputs, Outputs& outputs) const override;
 
  private:

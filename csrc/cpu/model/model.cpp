@@ -11,7 +11,8 @@ Type weights_of(const std::string& precision) {
   if (precision == "fp32") return Type::f32;
   if (precision == "bf16") return Type::bf16;
   if (precision == "int8") return Type::s8;
-  throw BackendError("native: precision='" + precision + "' is unknown; it has fp32, bf16, int8");
+  if (precision == "int4") return Type::s4;
+  throw BackendError("native: precision='" + precision + "' is unknown; it has fp32, bf16, int8, int4");
 }
 
 }  // namespace

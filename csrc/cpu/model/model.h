@@ -9,7 +9,8 @@ namespace spar::cpu {
 
 class Model {
  public:
-  // precision  "fp32", "bf16" (weights and activations; sums and the residual stream are f32) or "int8" (large linears)
+  // precision  "fp32", "bf16" (weights and activations; sums and the residual stream are f32), "int8" (large linears) or
+  //            "int4" (those of the language model in 4 bits, the other large ones in int8)
   // threads    at least 1; all calls share them
   // isa        a name of engine/isa.h, or empty for the best one of this machine
   Model(Config config, const std::string& precision, int threads, bool pin, const std::string& isa);

@@ -5,7 +5,7 @@
 
 namespace spar::cpu {
 
-Qwen2::Qwen2(const Config& config, Loader& load, const std::string& prefix, int64_t depth)
+Qwen2::Qwen2(const Config& config, Loader& load, const std::string& prefix, int64_t depth, Type weights)
     : width_(config.whole("language.width")),
       heads_(config.whole("language.heads")),
       kv_heads_(config.whole("language.kv_heads")),
@@ -14,10 +14,10 @@ Qwen2::Qwen2(const Config& config, Loader& load, const std::string& prefix, int6
   for (int64_t i = 0; i < depth; ++i) {
     const std::string at = prefix + "layers." + std::to_string(i) + ".", attention = at + "self_attn.";
     Layer layer;
-    layer.qkv = load.stacked({attention + "q_proj", attention + "k_proj", attention + "v_proj"}, load.large());
-    layer.out = load.linear(attention + "o_proj", load.large());
-    layer.gate_up = load.gated(at + "mlp.gate_proj", at + "mlp.up_proj", load.large());
-    layer.down = load.linear(at + "mlp.down_proj", load.large());
+    layer.qkv = load.stacked({attention + "q_proj", attention + "k_proj", attention + "v_proj"}, weights);
+    layer.out = load.linear(attention + "o_proj", weights);
+    layer.gate_up = load.gated(at + "mlp.gate_proj", at + "mlp.up_proj", weights);
+    layer.down = load.linear(at + "mlp.down_proj", weights);
     layer.input_norm = load.vector(at + "input_layernorm.weight");
     layer.mlp_norm = load.vector(at + "post_attention_layernorm.weight");
     layers_.push_back(layer);

@@ -9,7 +9,7 @@ namespace spar::cpu {
 class Qwen2 {
  public:
   Qwen2() = default;
-  Qwen2(const Config& config, Loader& load, const std::string& prefix, int64_t depth);
+  Qwen2(const Config& config, Loader& load, const std::string& prefix, int64_t depth, Type weights);
 
   int64_t width() const { return width_; }
   int64_t depth() const { return static_cast<int64_t>(layers_.size()); }

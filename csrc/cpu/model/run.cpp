@@ -41,8 +41,18 @@ void Run::tap_picture(const std::string& name, const View& rows, int64_t picture
       for (int64_t i = 0; i < pixels; ++i) *to++ = value_at(rows, p * pixels + i, c);
 }
 
-void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps,
-                 const float* x_scale) {
+Quantize Run::quantized(const PackedLinear& w, int64_t rows) {
+  const bool grouped = w.type == Type::s4;
+  const int64_t scales = rows * (grouped ? w.groups() : 1);
+  Quantize q;
+  q.out = arena.matrix(grouped ? Type::s8 : Type::u8, rows, w.k);
+  q.out_scale = arena.take<float>(scales);
+  if (grouped) q.out_offset = arena.take<int32_t>(scales);
+  q.width = w.k - w.padding;
+  return q;
+}
+
+void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps) {
   Frame frame(arena);
   Gemm g;
   g.a = x;
@@ -50,18 +60,17 @@ void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilo
   g.w = &w;
   g.m = rows;
   g.end = end;
-  g.a_scale = x_scale;
   if (w.type == Type::bf16 && x.type == Type::f32) {
     g.a = arena.matrix(Type::bf16, rows, w.k);
     convert(x, g.a, rows, w.k);
   }
-  if (w.type == Type::s8 && x.type != Type::u8) {
-    Quantize q;
+  if (w.type == Type::s8 || w.type == Type::s4) {
+    Quantize q = quantized(w, rows);
     q.in = x;
-    q.out = g.a = arena.matrix(Type::u8, rows, w.k);
-    q.width = w.k;
-    g.a_scale = q.out_scale = arena.take<float>(rows);
     each_rows(rows, kGrain, [&](int64_t first, int64_t n, int) { kernels.quantize(q, first, n); });
+    g.a = q.out;
+    g.a_scale = q.out_scale;
+    g.a_offset = q.out_offset;
   }
   product(kernels, seat, arena, g);
 }
@@ -80,14 +89,21 @@ void Run::norm(const Norm& n, int64_t rows) {
 void Run::norm_linear(const Norm& n, const PackedLinear& w, int64_t rows, const Epilogue& end) {
   Frame frame(arena);
   Norm normed = n;
-  if (w.type == Type::s8) {
-    normed.out = arena.matrix(Type::u8, rows, w.k);
-    normed.out_scale = arena.take<float>(rows);
+  Gemm g;
+  g.w = &w;
+  g.m = rows;
+  g.end = end;
+  if (w.type == Type::s8 || w.type == Type::s4) {
+    const Quantize q = quantized(w, rows);
+    normed.out = q.out;
+    g.a_scale = normed.out_scale = q.out_scale;
+    g.a_offset = normed.out_offset = q.out_offset;
   } else {
     normed.out = arena.matrix(w.type, rows, w.k);
   }
   norm(normed, rows);
-  linear(w, normed.out, rows, end, nullptr, normed.out_scale);
+  g.a = normed.out;
+  product(kernels, seat, arena, g);
 }
 
 void Run::attention(const Attention& a) {

@@ -69,9 +69,8 @@ class Run {
   View f32(int64_t rows, int64_t width) { return arena.matrix(Type::f32, rows, width); }
   View act(int64_t rows, int64_t width) { return arena.matrix(activations, rows, width); }
 
-  // What a product with `w` reads: rows of f32 or bf16, quantised first where w is int8.
-  void linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps = nullptr,
-              const float* x_scale = nullptr);
+  // Rows of f32 or bf16, quantised first where w is int8 or in 4 bits.
+  void linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps = nullptr);
   void linear(const PackedLinear& w, const View& x, int64_t rows, const View& out, Act act = Act::none);
   // Norm, then product: the norm writes what w reads.
   void norm_linear(const Norm& norm, const PackedLinear& w, int64_t rows, const Epilogue& end);
@@ -91,6 +90,9 @@ class Run {
   }
 
  private:
+  // Arena memory for `rows` rows as a quantised product with `w` reads them.
+  Quantize quantized(const PackedLinear& w, int64_t rows);
+
   const std::atomic<bool>* cancelled_;
   Outputs* taps_;
 };

@@ -67,6 +67,7 @@ PackedLinear Loader::packed(int64_t n, int64_t k, const WeightRow& row, const fl
   w.type = type;
   w.n = n;
   w.k = packed_k(type, k);
+  w.padding = w.k - k;
   w.bias = bias;
   char* panels = store_.take(static_cast<size_t>(packed_bytes(type, n, k)));
   float* scale = nullptr;

@@ -58,9 +58,11 @@ class Loader {
   const float* vector_of(const std::vector<std::string>& names);  // one after another
   const float* made(int64_t count, const std::function<void(float*)>& fill);
 
-  // The type of the large linears, and of layers that are small or sensitive: never int8.
-  Type large() const { return weights_; }
-  Type fine() const { return weights_ == Type::s8 ? Type::bf16 : weights_; }
+  // The types of the linears of the language model, which one token after another reads from memory; of the other large
+  // ones, which compute; and of layers that are small or sensitive. With 4-bit weights: s4, s8, bf16.
+  Type text() const { return weights_; }
+  Type large() const { return weights_ == Type::s4 ? Type::s8 : weights_; }
+  Type fine() const { return large() == Type::s8 ? Type::bf16 : weights_; }
 
   // A packed [n, k] matrix whose rows `row` gives; bias null: none. InputError where k cannot be packed.
   PackedLinear packed(int64_t n, int64_t k, const WeightRow& row, const float* bias, Type type);
