@@ -63,7 +63,7 @@ class Sampling:
 
     seed: int | None = None  # None is replaced by a fresh one
     num_inference_steps: int = 20
-    guidance_scale: float = 4.5
+    guidance_scale: float
     num_images: int = 1
     latents: np.ndarray | None = field(default=None, repr=False)
     size: int | tuple[int, int] | None = None  # rows and columns of the picture, or one side

@@ -126,4 +126,5 @@ class Heads(nn.Module):
         self.grounding = Grounding(config.language.width, config.dit.sample_size**2)
         self.latent_grounding = Grounding(config.decoder.latent_channels)
         self.painted = Painted(config.query_count, config.decoder.latent_channels, config.dit.caption_width)
+        self.seen = Grounding(config.dit.width)
         self.alignment = Alignment(config.dit.width, config.language.width)

@@ -37,7 +37,9 @@ def add_sampling(parser: argparse.ArgumentParser, images: bool = True) -> None:
     group = parser.add_argument_group("sampling")
     group.add_argument("--seed", type=int, help="0 .. 2**64-1 (default: a fresh one, which is printed)")
     group.add_argument("--steps", type=int, default=20, dest="num_inference_steps", help="sampler steps (20)")
-    group.add_argument("--guidance-scale", type=float, default=4.5, help="1 turns guidance off (4.5)")
+    group.add_argument(
+        "--guidance-scale", type=float, help="1 turns guidance off (default: the checkpoint's own, usually 4.5)"
+    )
     if images:
         group.add_argument("-n", "--num-images", type=int, default=1, help="pictures of each prompt (1)")
         group.add_argument("--native", action="store_true", help="full decoder size instead of 28/32 of it")

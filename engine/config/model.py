@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..errors import ConfigError
@@ -10,6 +11,7 @@ from .generation import DecoderConfig, DiTConfig, RouterConfig, SamplerConfig, S
 from .understanding import LanguageConfig, VisionConfig
 
 _PUBLISHED_SAMPLER = SamplerConfig()
+GUIDANCE_SCALE = 4.5  # of the published models; a checkpoint may name its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,16 @@ class ModelConfig:
     router: RouterConfig | None = None  # None: the last level feeds the connector (UniLIP)
     sampler: SamplerConfig = _PUBLISHED_SAMPLER
     image_token_id: int = 151667  # <IMG_CONTEXT>
+    guidance_scale: float = GUIDANCE_SCALE  # of requests that name none
 
     def __post_init__(self):
         whole("model", self, "query_count")
         whole("model", self, "connector_depth", MOST_LAYERS)
         above_zero("model", self, "latent_scale")
+        if not math.isfinite(self.guidance_scale):
+            raise ConfigError(
+                f"model: guidance_scale={self.guidance_scale!r} is not a finite number; {GUIDANCE_SCALE} is usual"
+            )
         if self.router is not None:
             self.router.levels(self.language.depth)
         if self.streams.dual:

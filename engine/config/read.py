@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from . import detect, known
 from .jsonfile import Fields, load_json
-from .model import ModelConfig
+from .model import GUIDANCE_SCALE, ModelConfig
 from .preset import preset
 from .read_decoder import read_decoder
 from .read_dit import read_dit, read_sampler
@@ -34,10 +34,10 @@ SUBMODELS = ("mllm_path", "mllm_hf_path", "vae_path", "dit_path")
 PUBLISHED = ("spar-1b", "spar-3b")  # the UniLIP presets have the same geometry
 _READ = known.words(
     """
-    text_config llm_config vision_config n_query connect_layer unilip_factor enable_dynamic_routing routing_num_layers
-    routing_temperature image_token_id image_seq_length downsample_ratio vision_feature_layer select_layer ps_version
-    vision_feature_select_strategy projector_hidden_act use_dual_stream dual_stream_num_layers dual_stream_num_heads
-    dual_stream_mlp_ratio tie_word_embeddings model_type dit_pos_embed
+    text_config llm_config vision_config n_query connect_layer unilip_factor guidance_scale enable_dynamic_routing
+    routing_num_layers routing_temperature image_token_id image_seq_length downsample_ratio vision_feature_layer
+    select_layer ps_version vision_feature_select_strategy projector_hidden_act use_dual_stream
+    dual_stream_num_layers dual_stream_num_heads dual_stream_mlp_ratio tie_word_embeddings model_type dit_pos_embed
     """
 )
 
@@ -98,6 +98,7 @@ def read_config(
         router=router,
         sampler=read_sampler(_file(files["dit_path"], "scheduler/scheduler_config.json")),
         image_token_id=read_image_token(top, hf),
+        guidance_scale=top.number("guidance_scale", GUIDANCE_SCALE),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from .detect import ratio
 from .generation import SamplerConfig
-from .model import ModelConfig
+from .model import GUIDANCE_SCALE, ModelConfig
 from .read_dit import DIT_KEYS
 from .read_understanding import LANGUAGE_KEYS, VISION_KEYS
 
@@ -62,6 +62,8 @@ def _top(config: ModelConfig, hf: dict[str, Any]) -> dict[str, Any]:
         "tie_word_embeddings": False,
         **hf,
     }
+    if config.guidance_scale != GUIDANCE_SCALE:
+        found["guidance_scale"] = config.guidance_scale
     if router is not None:
         found |= {"routing_num_layers": router.picks, "routing_temperature": router.temperature}
     if streams.dual:

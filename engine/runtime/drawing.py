@@ -25,7 +25,7 @@ class Drawing:
         negative_prompt: str | Sequence[str] | None = None,
         seed: int | None = None,
         num_inference_steps: int = 20,
-        guidance_scale: float = 4.5,
+        guidance_scale: float | None = None,
         num_images: int = 1,
         latents: np.ndarray | None = None,
         size: int | tuple[int, int] | None = None,
@@ -41,7 +41,8 @@ class Drawing:
         negative_prompt      takes the prompt's place in the other guidance branch; one for all, or one for each prompt
         seed                 0 .. 2**64 - 1; the same seed gives the same start everywhere; None draws a fresh one
         num_inference_steps  sampler steps, 1 .. 1000
-        guidance_scale       any finite number; 1 runs the prompt alone, at half the cost
+        guidance_scale       any finite number; 1 runs the prompt alone, at half the cost; None: the checkpoint's own,
+                             which is 4.5 where it names none
         num_images           pictures of each prompt; picture k is the same whatever num_images is
         latents              the caller's own noise, [num_images, channels, h, w], instead of the seed's
         size                 (height, width) of the pictures, or one side: multiples of 32 from half to twice the size
@@ -53,7 +54,8 @@ class Drawing:
         returns              pictures, prompt by prompt
         """
         terms = Terms.of(priority, deadline, cancel)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+        scale = self._guidance(guidance_scale)
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
                             num_images=num_images, latents=latents, size=size)  # fmt: skip
         prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
         if not prompts:
@@ -77,7 +79,7 @@ class Drawing:
         negative_prompt: str | None = None,
         seed: int | None = None,
         num_inference_steps: int = 20,
-        guidance_scale: float = 4.5,
+        guidance_scale: float | None = None,
         num_images: int = 1,
         latents: np.ndarray | None = None,
         size: int | tuple[int, int] | None = None,
@@ -92,7 +94,8 @@ class Drawing:
         image  path, bytes, file, PIL image or array [height, width, 3] uint8; squashed to the model's square size
         """
         terms = Terms.of(priority, deadline, cancel)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+        scale = self._guidance(guidance_scale)
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
                             num_images=num_images, latents=latents, size=size)  # fmt: skip
         self._refuse_unused(negative_prompt, sampling)
         job = self._editing("edit", self._open(image), instruction, negative_prompt, sampling)
@@ -105,7 +108,7 @@ class Drawing:
         *,
         seed: int | None = 0,
         num_inference_steps: int = 20,
-        guidance_scale: float = 4.5,
+        guidance_scale: float | None = None,
         latents: np.ndarray | None = None,
         min_region: float = 0.001,
         on_step: Callable[[Progress], None] | None = None,
@@ -123,7 +126,8 @@ class Drawing:
         from ..text import SEGMENT_INSTRUCTION
 
         terms = Terms.of(priority, deadline, cancel)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+        scale = self._guidance(guidance_scale)
+        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
                             latents=latents)  # fmt: skip
         min_region = share("min_region", min_region, zero=True)
         source = self._open(image)
@@ -132,6 +136,9 @@ class Drawing:
         drawn = self._draw("segment", [job], sampling, False, on_step, terms)
         found = regions(drawn.pictures[0].pixels, source.shape[:2], least=min_region)
         return Segmentation(drawn.pictures[0], found, drawn.timings)
+
+    def _guidance(self: Any, scale: float | None) -> float:
+        return self.config.guidance_scale if scale is None else scale
 
     def _refuse_unused(self: Any, negative_prompt: Any, sampling: Sampling) -> None:
         if negative_prompt is not None and not sampling.guided:

@@ -27,7 +27,7 @@ class Planned:
         *,
         size: int | tuple[int, int] | None = None,
         num_inference_steps: int = 20,
-        guidance_scale: float = 4.5,
+        guidance_scale: float | None = None,
         image: bool = True,
         max_tiles: int = 1,
         max_new_tokens: int = 256,
@@ -52,7 +52,8 @@ class Planned:
             return self._planned(task, plans.asking(config, tokens, answer, image))
         if task not in ("generate", "edit", "segment"):
             raise InputError(f"task={task!r} is unknown; there are generate, edit, segment, reconstruct and ask")
-        sampling = Sampling(seed=0, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, size=size)
+        sampling = Sampling(seed=0, num_inference_steps=num_inference_steps, size=size,
+                            guidance_scale=self._guidance(guidance_scale))  # fmt: skip
         kind = "generation" if task == "generate" else "edit"
         return self._plan_drawing(task, [self._prompt_tokens(kind, prompt)] * (1 + sampling.guided), sampling)
 

@@ -1,12 +1,11 @@
 """Noise, schedules, solver steps and guidance, in numpy."""
 
-from .guidance import DEFAULT_SCALE, branches, check_scale, guide
+from .guidance import branches, check_scale, guide
 from .noise import check_latents, check_seed, fresh_seed, noise, uniforms
 from .schedule import Schedule, check_steps, schedule
 from .solver import Sampler, advance
 
 __all__ = [
-    "DEFAULT_SCALE",
     "Sampler",
     "Schedule",
     "advance",

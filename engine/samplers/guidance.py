@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config.model import GUIDANCE_SCALE
 from ..errors import InputError
 
-DEFAULT_SCALE = 4.5
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -14,7 +14,7 @@ def check_scale(scale: float) -> float:
     """`guidance_scale` as float; InputError unless it is a finite number that float32 can hold."""
     number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
     if not number or not abs(scale) <= LARGEST:
-        raise InputError(f"guidance_scale={scale!r} is not a finite number; the usual value is {DEFAULT_SCALE}")
+        raise InputError(f"guidance_scale={scale!r} is not a finite number; the usual value is {GUIDANCE_SCALE}")
     return float(scale)
 
 

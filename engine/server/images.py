@@ -37,7 +37,7 @@ class Sampled(Output):
 
     seed: int | None = None
     num_inference_steps: int = 20
-    guidance_scale: float = 4.5
+    guidance_scale: float | None = None  # the checkpoint's own
     stream: bool = False
     partial_images: int = 0  # previews that are streamed while a picture is drawn
 

@@ -1,5 +1,7 @@
 """The public API on a small checkpoint, with the torch backend."""
 
+import json
+import shutil
 import threading
 
 import numpy as np
@@ -61,6 +63,19 @@ def test_guidance_one_runs_a_single_branch(engine):
     assert result.timings["components"]["condition"]["calls"] == 1
     with pytest.raises(InputError, match="negative_prompt has no effect"):
         engine.generate("a dog", negative_prompt="x", guidance_scale=1.0)
+
+
+def test_the_checkpoint_may_name_its_guidance(golden_dir, tmp_path):
+    folder = shutil.copytree(golden_dir("spar-tiny") / "checkpoint", tmp_path / "model")
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"guidance_scale": 2.5}))
+    with spar_engine.load(folder, backend="torch") as engine:
+        own = engine.generate("a dog", seed=1, **FAST)
+        same = engine.generate("a dog", seed=1, guidance_scale=2.5, **FAST)
+        usual = engine.generate("a dog", seed=1, guidance_scale=4.5, **FAST)
+    assert own.pictures[0].settings["guidance_scale"] == 2.5
+    assert np.array_equal(pixels(own)[0], pixels(same)[0])
+    assert not np.array_equal(pixels(own)[0], pixels(usual)[0])
 
 
 def test_edit_segment_reconstruct(engine):

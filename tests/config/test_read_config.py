@@ -145,6 +145,7 @@ REFUSED = {
     "true for a number": (TOP, "connect_layer", True, "connect_layer=True"),
     "number for a flag": (TOP, "enable_dynamic_routing", 1, "enable_dynamic_routing=1 must be true or false"),
     "no factor": (TOP, "unilip_factor", 0, "unilip_factor=0"),
+    "guidance not a number": (TOP, "guidance_scale", float("nan"), "guidance_scale=nan"),
     "factor not a number": (TOP, "unilip_factor", float("nan"), "unilip_factor=nan"),
     "factor without end": (TOP, "unilip_factor", 10**400, "unilip_factor=1000"),
     "ratio without end": (TOP, "dual_stream_mlp_ratio", 1e308, "dual_stream_mlp_ratio=1e.308 .* at most 1024"),

@@ -26,6 +26,7 @@ VARIANTS = {
     "euler": {"sampler": SamplerConfig(kind="euler", shift=1.0, linspace=True)},
     "other head counts": {"dit": dataclasses.replace(TINY.dit, heads=8, head_dim=16, cross_heads=2, cross_head_dim=64)},
     "two kernels": {"decoder": dataclasses.replace(TINY.decoder, scales=((), (), (), (3, 5), (5,), ()))},
+    "own guidance": {"guidance_scale": 1.5},
     "own name": {"name": "my model 3"},
 }  # fmt: skip
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .. import monitor
+from .. import data, monitor
 from ..lab import Lab
 from ..pool import Items, Pool
 from ..world import sample
-from ..world.scene import render, render_map
-from .unified import DIT, asked, drawings, encode, flow_loss
+from ..world.scene import Scenes, render, render_map
+from .unified import DIT, NOISES, asked, drawings, encode, flow_loss
 
 REQUESTS, SCENES, MAPS = 48, 8, 8  # of a batch, by what tells the DiT
 UNUSED = 64  # most rows that say nothing: words will stand there
 BLUR = 0.15  # deviation of the noise on latents that are told cell by cell: later conditions will be inexact
+SEEN_BLOCK, SEEN = 4, 0.1  # block after which what will stand in each cell must be readable, and the weight of that
 
 
 def map_latents(lab: Lab):
@@ -29,7 +30,7 @@ def map_latents(lab: Lab):
 
 class Painter:
     name, rate, batch = "painter", 1.5e-3, REQUESTS + SCENES + MAPS
-    parts = DIT | {"heads.painted.": 1.0}
+    parts = DIT | {"heads.painted.": 1.0, "heads.seen.": 1.0}
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -51,11 +52,10 @@ class Painter:
         rows = torch.cat([painted.requests(requests), painted.pictures(told)])
         unused = painted.nothing().expand(len(rows), int(rng.integers(UNUSED + 1)), -1)
         caption = torch.cat([unused, rows], dim=1)
-        empty = torch.cat([unused[:1], painted.requests([None])], dim=1).detach()
-        mask = torch.ones(caption.shape[:2], dtype=torch.int64)
-        guided = torch.tensor([request is not None for request in requests] + [False] * (SCENES + MAPS))
-        loss, seen = flow_loss(self.lab, latent, caption, mask, null=(empty, mask[:1], guided))
-        return loss, seen, self.batch
+        flow, inner = flow_loss(self.lab, latent, caption, torch.ones(caption.shape[:2], dtype=torch.int64), SEEN_BLOCK)
+        known = data.cells(Scenes.join(scenes["scene"])).repeat_interleave(NOISES, 0)
+        seen = self.lab.heads.seen(inner[: len(known)], known)
+        return flow + SEEN * seen, {"flow": flow.item(), "seen": seen.item()}, self.batch
 
     def evaluate(self):
         return monitor.painting(self.lab)

@@ -12,7 +12,7 @@ from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, DIT, agreement, asked, drawings, edit_items, empty, encode, flow_loss
+from .unified import CONDITION, DIT, agreement, asked, drawings, edit_items, encode, flow_loss
 
 MAPS, PLAIN, EDITED = 16, 8, 8  # samples of a step that end in a picture
 ASKED = MAPS // 2  # pictures that are asked about
@@ -56,7 +56,7 @@ class Sgt:
         items = self.scenes.draw(rng, PLAIN)
         requests = asked(rng, items)
         words = condition(lab.model, *lab.texts.generation(data.prompts(rng, requests)), frozen=False)
-        plain, _ = flow_loss(lab, items["latent"], *words, null=empty(lab, requests))
+        plain, _ = flow_loss(lab, items["latent"], *words)
         scenes = sample.training_scenes(rng, ASKED)
         features, _ = encode(lab, render(scenes))
         answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))

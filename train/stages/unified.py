@@ -19,7 +19,6 @@ ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
 REST = 0.1  # weight of the rows that are not the queries' in agreeing with the painter's conditions
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
-STRETCH = 1 / 3  # of the way from the empty request's velocity: guidance of 4.5 then is one of 1.5, which still counts
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
@@ -34,32 +33,17 @@ def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return features.float(), latent.float().contiguous()
 
 
-def flow_loss(lab: Lab, latent: torch.Tensor, caption: torch.Tensor, mask: torch.Tensor, teacher=None, null=None):
-    """Flow matching at logit-normal times; with `teacher` features of the target also L_align.
-
-    null  (caption, mask) of one empty request, and which samples [batch] bool are to be guided away from it: these
-          learn velocities that the engine's guidance of 4.5 turns into those of a guidance of 4.5 * STRETCH"""
+def flow_loss(
+    lab: Lab, latent: torch.Tensor, caption: torch.Tensor, mask: torch.Tensor, block: int = ALIGNED_BLOCK
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(loss of flow matching at logit-normal times, the DiT's tokens after `block` at each of the NOISES levels)."""
     latent = latent.repeat_interleave(NOISES, 0)
     noise = torch.randn_like(latent)
     step = (torch.sigmoid(NOISY + SPREAD * torch.randn(len(latent))) * 1000).floor().clamp(1, 999)
     sigma = (step / 1000)[:, None, None, None]
     noisy = (1 - sigma) * latent + sigma * noise
-    predicted, inner = velocity(lab.model, noisy, step, caption, mask, ALIGNED_BLOCK)
-    target = noise - latent
-    if null is not None:
-        empty, empty_mask, guided = null
-        guided = guided.repeat_interleave(NOISES)
-        with torch.no_grad():
-            kept = int(guided.sum()) // NOISES
-            rows = empty.expand(kept, -1, -1), empty_mask.expand(kept, -1)
-            without, _ = velocity(lab.model, noisy[guided], step[guided], *rows, ALIGNED_BLOCK)
-        target[guided] = without.float() + STRETCH * (target[guided] - without.float())
-    flow = F.mse_loss(predicted.float(), target)
-    if teacher is None:
-        return flow, {"flow": flow.item()}
-    inner, teacher = lab.heads.alignment(inner).float(), teacher.repeat_interleave(NOISES, 0)
-    align = 1 - F.cosine_similarity(inner, teacher, dim=-1).mean()
-    return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
+    predicted, inner = velocity(lab.model, noisy, step, caption, mask, block)
+    return F.mse_loss(predicted.float(), noise - latent), inner
 
 
 def agreement(lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -95,13 +79,6 @@ def edit_items(lab: Lab):
         return {"words": words, "source": features[:batch], "features": features[batch:], "latent": latent[batch:]}
 
     return make
-
-
-def empty(lab: Lab, requests: list) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`null` of `flow_loss`."""
-    with torch.no_grad():
-        caption, mask = condition(lab.model, *lab.texts.generation([None]))
-    return caption, mask, torch.tensor([request is not None for request in requests])
 
 
 class _Unified:
@@ -177,12 +154,17 @@ class Unified2(_Unified):
     name = "unified2"
     parts = CONDITION | DIT | {"heads.alignment.": 1.0}
 
-    def _flow(self, items, caption, mask, null=None):
-        teacher = None if self.lab.without == "alignment" else items["features"]
-        return flow_loss(self.lab, items["latent"], caption, mask, teacher, null)
+    def _flow(self, items, caption, mask):
+        lab = self.lab
+        flow, inner = flow_loss(lab, items["latent"], caption, mask)
+        if lab.without == "alignment":
+            return flow, {"flow": flow.item()}
+        teacher = items["features"].repeat_interleave(NOISES, 0)
+        align = 1 - F.cosine_similarity(lab.heads.alignment(inner).float(), teacher, dim=-1).mean()
+        return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
 
     def drawn(self, rng, items, requests):
-        return self._flow(items, *self.words(rng, requests), empty(self.lab, requests))
+        return self._flow(items, *self.words(rng, requests))
 
     def edited(self, items):
         return self._flow(items, *self.instructed(items))

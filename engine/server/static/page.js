@@ -77,7 +77,8 @@ async function post(path, body, json) {
 }
 
 function sampling() {
-  const given = { num_inference_steps: Number(at("steps").value), guidance_scale: Number(at("guidance").value) };
+  const given = { num_inference_steps: Number(at("steps").value) };
+  if (at("guidance").value !== "") given.guidance_scale = Number(at("guidance").value);
   if (at("seed").value !== "") given.seed = Number(at("seed").value);
   return { ...given, stream: true, partial_images: given.num_inference_steps };
 }
