@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,46 +17,17 @@ from ..errors import ArtefactError, BackendError, InputError
 from .manifest import FILE
 from .plans.device import Device
 from .plans.lane import Lane, OnDevice
-from .plans.library import engine_of, library, refit, stored_types
+from .plans.launches import Step, kernels
+from .plans.library import engine_of, library, refit
+from .plans.loop import TABLES, SamplerLoop, rows
 from .plans.manifest import TAPS, PlanEntry, read_plans
+from .plans.part import EngineStep, Part
 from .plans.plugins import load_plugins
 from .plans.reader import Plans
-from .plans.slots import Filling
+from .plans.slots import Filling, Slot
 
 STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
 """Outputs that only travel from one call to the next; they stay on the GPU."""
-
-
-class Part:
-    """One component: its engine, shared by all threads, and what the manifest says of it."""
-
-    def __init__(self, name: str, engine: Any, entry: PlanEntry, trt: Any):
-        self.name, self.engine, self.entry, self._trt = name, engine, entry, trt
-        types = stored_types(trt)
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self.kinds = {tensor: types[engine.get_tensor_dtype(tensor)] for tensor in names}
-        self.scratch = engine.device_memory_size_v2
-
-    def context(self) -> Any:
-        """A context without scratch of its own."""
-        return self.engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-
-    def profile_of(self, shapes: dict[str, tuple[int, ...]]) -> int:
-        """Index of the first profile that takes these shapes; profiles go from tight to wide.
-
-        errors  InputError, naming what the plan was built for
-        """
-        for index in range(self.engine.num_optimization_profiles):
-            limits = {name: self.engine.get_tensor_profile_shape(name, index) for name in shapes}
-            if all(all(low <= size <= high for low, size, high in zip(least, shapes[name], most, strict=True))
-                   for name, (least, _, most) in limits.items()):  # fmt: skip
-                return index
-        built = "; ".join(
-            f"{profile.name}: " + ", ".join(f"{axis} {low}..{high}" for axis, (low, _, high) in profile.axes.items())
-            for profile in self.entry.profiles
-        )
-        raise InputError(f"{self.name}: no profile of the plan takes {shapes}; it was built for {built}; "
-                         "build one with --buckets or --dynamic")  # fmt: skip
 
 
 class TensorRTBackend:
@@ -115,10 +87,7 @@ class TensorRTBackend:
                 entry = self._plans.entry(name)
                 if entry.operators.startswith("plugins"):
                     load_plugins(self._trt, name, entry.key.get("kernels", "unknown"))
-                engine = engine_of(self._trt, self._runtime, name, self._plans.plan(name, entry.plan))
-                if entry.stripped:
-                    self._fill(name, engine, entry, self.weights)
-                self._add(Part(name, engine, entry, self._trt), self._specs[component])
+                self._add(self._part(name, entry), self._specs[component])
             return self._parts[name]
 
     def refit(self, weights: Any) -> None:
@@ -132,38 +101,41 @@ class TensorRTBackend:
                 if not part.entry.stripped:
                     raise BackendError(f"tensorrt: the plan of {name} holds its weights; build it with --strip")
             for name, part in self._parts.items():
-                self._fill(name, part.engine, part.entry, weights)
+                self._fill(name, part.engines[0].engine, part.entry, weights)
             self.weights = self._plans.weights = weights
 
     def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:
         """Outputs of one component by name, float32; with `taps` also its inner tensors, from a plan built with --taps.
 
         Safe from any thread: each run has a lane to itself. A plan that was built meanwhile takes over between two
-        runs."""
+        runs. "image" is a whole picture: the inputs of `dit` for one latent with the tables of all steps, `table`
+        [steps, 4] (sigma, a, b, c) and `guidance` [1]."""
         self._swap()
+        if component == "image":
+            return self._whole(inputs)
         try:
             part = self.load(component, taps)
         except ArtefactError as error:
             if self._fallback is None:
                 raise
             return self._instead(component, error).run(component, {n: _array(v) for n, v in inputs.items()}, taps)
-        spec = self._specs[component]
-        spec.check(inputs)
-        for axis, size in part.entry.fixed.items():
-            for name, tensor in spec.inputs.items():
-                if axis in tensor.axes and inputs[name].shape[tensor.axes.index(axis)] != size:
-                    raise InputError(f"{component}: `{name}` has {axis}={inputs[name].shape[tensor.axes.index(axis)]}, "
-                                     f"the plan was built for {size}; build it with --dynamic")  # fmt: skip
+        self._specs[component].check(inputs)
+        self._check_fixed(component, part, inputs)
         with self._lane() as lane:
             return lane.run(part, inputs, STAYS)
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a pipeline may ask for instead of its single steps: a whole picture, where there is a plan of the DiT
+        and our kernels are built, which make the steps between its runs."""
+        able = "dit" in self._plans.manifest.components and self._fallback is None
+        return frozenset(("image",) if able and importlib.util.find_spec("spar_engine._cuda") else ())
 
     def unload(self, component: str) -> None:
         """Free one component; its next run loads it again. Waits for runs that have begun."""
         with self._all_lanes():
             for name in (component, component + TAPS):
-                for lane in self._lanes:
-                    lane.drop(name)
-                self._parts.pop(name, None)
+                self._drop(name)
 
     def close(self) -> None:
         """Free everything; a later run is refused."""
@@ -171,7 +143,8 @@ class TensorRTBackend:
             while self._lanes:
                 self._lanes.pop().close()
             self._made, self._closed = 0, True
-            self._parts.clear()
+            for name in list(self._parts):
+                self._drop(name)
             if self._reserve is not None:
                 self._reserve.close()
 
@@ -187,10 +160,8 @@ class TensorRTBackend:
                 return
             for name, part in list(self._parts.items()):
                 entry = self._plans.manifest.components.get(name)
-                if entry is not None and entry.plan.sha256 != part.entry.plan.sha256:
-                    for lane in self._lanes:
-                        lane.drop(name)
-                    del self._parts[name]
+                if entry is not None and entry.files != part.entry.files:
+                    self._drop(name)
 
     def _instead(self, component: str, why: ArtefactError) -> Any:
         """The backend that runs what has no plan; the reason is said once."""
@@ -202,10 +173,61 @@ class TensorRTBackend:
                 self._reserve = open_backend(self._fallback, self.weights)
             return self._reserve
 
+    def _drop(self, name: str) -> None:
+        """Forget one component, in all lanes."""
+        for lane in self._lanes:
+            lane.drop(name)
+        if (part := self._parts.pop(name, None)) is not None:
+            part.close()
+
+    def _part(self, name: str, entry: PlanEntry) -> Part:
+        """A component from its verified plans, with its weights."""
+        files = [entry.plan] if entry.cut is None else [entry.plan, entry.cut.rest]
+        engines = [engine_of(self._trt, self._runtime, name, self._plans.plan(name, file)) for file in files]
+        if entry.stripped:
+            self._fill(name, engines[0], entry, self.weights)
+        steps = [EngineStep(name, engine, entry, self._trt) for engine in engines]
+        if entry.cut is None:
+            return Part(name, entry, steps)
+        module, slots = kernels(), {one.name: one.slot for one in entry.cut.operands if one.slot is not None}
+        filling = self._filling(name, entry, tuple(slots.values()), self.weights)
+        weights = {argument: filling.array(slot) for argument, slot in slots.items()}
+        return Part(name, entry, [steps[0], Step(name, entry.cut, module, self._device, weights), steps[1]])
+
+    def _whole(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A picture: all steps of the sampler as one captured graph, then the decoder."""
+        part, table = self.load("dit"), np.asarray(inputs["table"], np.float32)
+        tables = {name: np.asarray(inputs[name]) for name in TABLES}
+        once = {"branches": np.zeros(len(inputs["lengths"]), np.int64)}
+        once |= {name: inputs[name] for name in ("latent", "cross_keys", "cross_values", "lengths")}
+        step = once | {name: values[:1] for name, values in tables.items()}
+        self._specs["dit"].check(step)
+        self._check_fixed("dit", part, step)
+        if len(inputs["latent"]) != 1 or any(len(values) != len(table) for values in (*tables.values(), table)):
+            raise InputError(f"image: takes one latent, and a row for each of {len(table)} steps in each table; got "
+                             f"{len(inputs['latent'])} and {[len(one) for one in tables.values()]}")  # fmt: skip
+        loop = SamplerLoop(part, kernels(), {name: values.shape[1:] for name, values in tables.items()})
+        once |= {name: rows(values) for name, values in tables.items()}
+        once |= {"table": table, "guidance": np.asarray(inputs["guidance"], np.float32)}
+        with self._lane() as lane:
+            latent = lane.run(loop, once, STAYS)["latent"]
+        return self.run("decoder", {"latent": latent / np.float32(self.weights.config.latent_scale)})
+
+    def _check_fixed(self, component: str, part: Part, inputs: dict[str, Any]) -> None:
+        """InputError for sizes other than those that are part of the plan."""
+        for axis, size in part.entry.fixed.items():
+            for name, tensor in self._specs[component].inputs.items():
+                if axis in tensor.axes and inputs[name].shape[tensor.axes.index(axis)] != size:
+                    raise InputError(f"{component}: `{name}` has {axis}={inputs[name].shape[tensor.axes.index(axis)]}, "
+                                     f"the plan was built for {size}; build it with --dynamic")  # fmt: skip
+
     def _fill(self, component: str, engine: Any, entry: PlanEntry, weights: Any) -> None:
+        filling = self._filling(component, entry, entry.slots, weights)
+        refit(self._trt, engine, self._logger, self._device, component, entry, filling)
+
+    def _filling(self, component: str, entry: PlanEntry, slots: tuple[Slot, ...], weights: Any) -> Filling:
         constants = None if entry.constants is None else self._plans.plan(component, entry.constants)
-        filling = Filling(entry.slots, weights, constants)
-        refit(self._trt, engine, self._logger, component, entry, filling)
+        return Filling(slots, weights, constants)
 
     def _add(self, part: Part, spec: Component) -> None:
         """Take a component in; all lanes get an arena that is large enough for it."""

@@ -27,6 +27,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--buckets", metavar="288,352", help="largest prompt, in tokens, of each optimization profile")
     command.add_argument("--dynamic", action="store_true", help="also pictures of other sizes than the usual one")
     command.add_argument("--strip", action="store_true", help="plans without weights, put in when they are loaded")
+    command.add_argument("--cut", action="store_true", help="two plans where our kernel can take the operator between "
+                         "them (rtx; takes spar_engine._cuda where they run)")  # fmt: skip
     command.add_argument("--taps", action="store_true", help="also plans that show their inner tensors, for "
                          "`spar doctor`")  # fmt: skip
     command.add_argument("--threads", type=int, metavar="N", help="of the builder (default: the processors)")
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     weights = with_loras(weights, arguments.lora)
     settings = settings_of(
         arguments.flavour, arguments.precision, arguments.gpu, arguments.buckets, arguments.dynamic, arguments.strip,
-        weights.config.language.max_positions,
+        weights.config.language.max_positions, arguments.cut,
     )  # fmt: skip
     only = None if arguments.components is None else [name.strip() for name in arguments.components.split(",")]
     options = {"only": only, "threads": arguments.threads, "taps": arguments.taps}

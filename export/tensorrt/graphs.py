@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from onnx import ModelProto, TensorProto
+from spar_engine.backends.plans.launches import LAUNCHES
+from spar_engine.backends.plans.manifest import Operand
 from spar_engine.backends.plans.slots import Slot
 from spar_engine.components import Component
 
 from ..traces import traced
-from . import fp8, ours
+from . import cutting, fp8, ours
 from .cores import with_cores
+from .cutting import Halves
 from .profiles import fixed_sizes
 from .split import Parts, split
 from .typed import NARROW, WIDER, typed
@@ -33,28 +37,40 @@ class PlanGraph:
     operators: str  # how operators of domain `spar` are computed, as the manifest says it
     fixed: dict[str, int]  # axes that have one size
     parameters: tuple[str, ...]  # of the checkpoint, behind the slots
+    halves: Halves | None = None  # where the component is cut, `model` is what comes before
+    operands: tuple[Operand, ...] = ()  # of the operator between the halves
 
     @property
     def data(self) -> bytes:
         return self.model.SerializeToString(deterministic=True)
 
     @property
+    def models(self) -> tuple[ModelProto, ...]:
+        """Of each plan."""
+        return (self.model,) if self.halves is None else (self.model, self.halves.after)
+
+    @property
     def sha256(self) -> str:
         """Of everything but weights: a plan with the same digest computes the same with the same weights."""
         made = hashlib.sha256(self.data)
+        if self.halves is not None:
+            made.update(self.halves.after.SerializeToString(deterministic=True))
+            made.update(repr((self.halves.operator, self.halves.attributes, self.operands)).encode())
         made.update(b"" if self.constants is None else self.constants.SerializeToString(deterministic=True))
         return made.hexdigest()
 
 
 def plan_graph(
-    component: Component, weights: Any, precision: str, *, plugins: bool, dynamic: bool, taps: bool = False
-) -> PlanGraph:
+    component: Component, weights: Any, precision: str, *, plugins: bool, dynamic: bool, taps: bool = False,
+    cut: bool = False,
+) -> PlanGraph:  # fmt: skip
     """The typed graph of one component for these weights.
 
     precision  a key of typed.NARROW
     plugins    whether the builder takes operators of domain `spar` as plugin layers
     dynamic    leave the sizes of pictures free
     taps       inner tensors are outputs too
+    cut        two graphs around an operator that our kernel can do between two plans
     """
     model = traced(component, weights, taps)[int(taps)]
     if plugins:
@@ -68,16 +84,30 @@ def plan_graph(
 
         made = fp8.quantised(made, largest_inputs(weights))
     names = ours.operators(made)
-    how = ours.NONE if not names else ours.PLUGINS if plugins else ours.DECOMPOSED
-    made = ours.as_plugins(made) if plugins else ours.decomposed(made, NARROW[precision])
-    slots = tuple(_slot(tensor, parts) for tensor in made.graph.initializer if not tensor.HasField("raw_data"))
-    behind = {slot.source for slot in slots if not slot.derived}
+    halves = None
+    if cut and not taps:
+        halves = next((one for kind in LAUNCHES if (one := cutting.cut(made, kind)) is not None), None)
+    how = ours.NONE if not names else ours.PLUGINS if plugins else ours.DECOMPOSED if halves is None else ours.CUT
+    if halves is not None:
+        before, after = (ours.decomposed(one, NARROW[precision]) for one in (halves.before, halves.after))
+        made, halves = before, dataclasses.replace(halves, before=before, after=after)
+    else:
+        made = ours.as_plugins(made) if plugins else ours.decomposed(made, NARROW[precision])
+    tensors = [one for model in (made, *(() if halves is None else (halves.after,))) for one in model.graph.initializer]
+    slots = tuple({one.name: _slot(one, parts) for one in tensors if not one.HasField("raw_data")}.values())
+    operands = () if halves is None else _operands(halves, parts)
+    behind = {slot.source for slot in (*slots, *(one.slot for one in operands if one.slot)) if not slot.derived}
     if parts.constants is not None:
         behind |= {value.name for value in parts.constants.graph.input}
     if precision == "fp8" and component.name == "dit":  # the pictures that show the ranges are made from all of these
         behind |= {name for part in fp8.PATH for name in weights.names(part)}
     said = f"{how}: {', '.join(names)}" if names else how
-    return PlanGraph(made, slots, parts.constants, said, fixed, tuple(sorted(behind)))
+    return PlanGraph(made, slots, parts.constants, said, fixed, tuple(sorted(behind)), halves, operands)
+
+
+def _operands(halves: Halves, parts: Parts) -> tuple[Operand, ...]:
+    own = {tensor.name: _slot(tensor, parts) for tensor in halves.weights}
+    return tuple(Operand(name, "" if value in own else value, own.get(value)) for name, value in halves.operands)
 
 
 def _slot(tensor: TensorProto, parts: Parts) -> Slot:

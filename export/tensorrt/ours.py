@@ -13,7 +13,7 @@ from ..functions import DOMAIN, VERSION
 VECTORS = {"DynamicTokenRouting": (2, 4, 5, 6, 7, 9), "GlumbconvCore": (2,)}
 """Inputs that the CUDA kernels read in float32."""
 
-PLUGINS, DECOMPOSED, NONE = "plugins", "decomposed", "none"
+PLUGINS, DECOMPOSED, CUT, NONE = "plugins", "decomposed", "cut", "none"
 """How the operators of domain `spar` are computed in a plan, as the manifest says it."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spar_engine.backends.manifest import FILE, GraphFile
-from spar_engine.backends.plans.manifest import FORMAT, TAPS, PlanEntry, PlanManifest, component_of, read_plans
+from spar_engine.backends.plans.manifest import FORMAT, TAPS, Cut, PlanEntry, PlanManifest, component_of, read_plans
 from spar_engine.backends.plans.slots import Filling, Slot
 from spar_engine.backends.verify import Fault, read_graph
 from spar_engine.components import Component, components
@@ -29,6 +29,9 @@ from .parity import verified
 from .settings import Settings, settings_in
 from .stale import changed, key_now, stale
 from .watch import PlanQuiet
+
+REST = ".rest"
+"""Behind the name of a component: the file of its second plan, where it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ class _Work:
         self.progress.phase("tracing")
         graph = plan_graph(
             self.component, self.weights, settings.precision, plugins=settings.plugins is not None,
-            dynamic=settings.dynamic, taps=name.endswith(TAPS),
+            dynamic=settings.dynamic, taps=name.endswith(TAPS), cut=settings.cut,
         )  # fmt: skip
         made = self._entry(graph, before)
         if before is not None and self._only_code(before, made):  # other code that makes the same graph
@@ -148,12 +151,13 @@ class _Work:
             return entry, {}, BuiltPlan(name, reasons, time.perf_counter() - start, 0, 0, 0, entry.operators)
         if graph.operators != "none":
             self.progress.note(name, f"operators of domain spar are {graph.operators}")
-        plan, memory, found, timing = self._build(graph, made)
+        plans, memory, layers, timing = self._build(graph, made)
         seconds = time.perf_counter() - start
         constants = self._constants(graph)
-        made = dataclasses.replace(made, plan=plan, constants=constants, seconds=round(seconds, 3), memory=memory)
+        made = dataclasses.replace(made, plan=plans[0], constants=constants, seconds=round(seconds, 3), memory=memory,
+                                   cut=_between(graph, plans))  # fmt: skip
         made = dataclasses.replace(made, verified=self._verified(made))
-        built = BuiltPlan(name, reasons, seconds, plan.size, memory, found["layers"], graph.operators)
+        built = BuiltPlan(name, reasons, seconds, sum(plan.size for plan in plans), memory, layers, graph.operators)
         return made, timing, built
 
     def _entry(self, graph: Any, before: PlanEntry | None) -> PlanEntry:
@@ -177,33 +181,42 @@ class _Work:
     def _only_code(self, before: PlanEntry, made: PlanEntry) -> bool:
         """Whether the old plan is the one that would be built, and still there."""
         same = [topic for topic in made.key if before.key.get(topic) == made.key[topic]]
-        files = [file for file in (before.plan, before.constants) if file]
-        return set(made.key) - set(same) <= {"code"} and not any(changed(self.out, file) for file in files)
+        return set(made.key) - set(same) <= {"code"} and not any(changed(self.out, file) for file in before.files)
 
-    def _build(self, graph: Any, entry: PlanEntry) -> tuple[GraphFile, int, dict[str, Any], dict[str, GraphFile]]:
+    def _build(self, graph: Any, entry: PlanEntry) -> tuple[list[GraphFile], int, int, dict[str, GraphFile]]:
+        """Files of the plans, peak memory of a builder, layers in all, timing caches."""
         from .child import run
 
+        plans, memory, layers, timings = [], 0, 0, {}
+        for model, suffix in zip(graph.models, ("", REST), strict=False):
+            job = self._job(graph, entry, model, self.folder / f"{self.name}{suffix}.plan")
+            self.progress.phase("parsing")
+            ended = run(job, self.progress.steps)
+            shutil.rmtree(self.folder / "work")
+            plans.append(described(Path(job["plan"])))
+            memory, layers = max(memory, ended.memory), layers + ended.found["layers"]
+            if job["timing"] is not None:
+                timings = {"-".join(self.settings.gpus): described(Path(job["timing"]))}
+        return plans, memory, layers, timings
+
+    def _job(self, graph: Any, entry: PlanEntry, model: Any, plan: Path) -> dict[str, Any]:
+        """What the builder is to do for one plan."""
         name, work = self.name, self.folder / "work"
         work.mkdir()
-        (work / "graph.onnx").write_bytes(graph.data)
+        (work / "graph.onnx").write_bytes(model.SerializeToString(deterministic=True))
         gpu = "-".join(self.settings.gpus)
         timing = None if self.settings.flavour.ahead else self.folder / f"timing-{gpu}.cache"
         if timing is not None:
             self._last_timing(gpu, timing)
-        job = {
+        return {
             "component": name, "plugins": None if self.settings.plugins is None else str(self.settings.plugins),
             "flavour": self.settings.flavour.name, "graph": str(work / "graph.onnx"),
-            "weights": self._places(graph, work), "gpu": list(self.settings.gpus),
+            "weights": self._places(graph, model, work), "gpu": list(self.settings.gpus),
             "flags": ["STRIP_PLAN", "REFIT_IDENTICAL"] if self.settings.stripped else [],
-            "profiles": [self._shapes(profile) for profile in entry.profiles],
-            "plan": str(self.folder / f"{name}.plan"),
+            "profiles": [self._spans(graph, model, profile) for profile in entry.profiles],
+            "plan": str(plan),
             "timing": None if timing is None else str(timing), "threads": self.threads or os.cpu_count() or 1,
         }  # fmt: skip
-        self.progress.phase("parsing")
-        ended = run(job, self.progress.steps)
-        shutil.rmtree(work)
-        timings = {} if timing is None else {gpu: described(timing)}
-        return described(self.folder / f"{name}.plan"), ended.memory, ended.found, timings
 
     def _last_timing(self, gpu: str, place: Path) -> None:
         """Start from the timings that were measured before, if they are still what the manifest says."""
@@ -214,12 +227,14 @@ class _Work:
         else:
             place.write_bytes(data)
 
-    def _places(self, graph: Any, work: Path) -> list[list[Any]]:
+    def _places(self, graph: Any, model: Any, work: Path) -> list[list[Any]]:
         """Where the builder finds each weight: in the checkpoint as it is, or converted in a file of its own."""
         constants = None if graph.constants is None else graph.constants.SerializeToString()
-        filling = Filling(graph.slots, self.weights, constants)
-        found = {slot.name: filling.place(slot) for slot in graph.slots}
-        rest = [slot for slot in graph.slots if found[slot.name] is None]
+        read = {tensor.name for tensor in model.graph.initializer}
+        slots = tuple(slot for slot in graph.slots if slot.name in read)
+        filling = Filling(slots, self.weights, constants)
+        found = {slot.name: filling.place(slot) for slot in slots}
+        rest = [slot for slot in slots if found[slot.name] is None]
         if rest:
             self.progress.phase("writing weights")
             path = work / "weights.safetensors"
@@ -228,7 +243,7 @@ class _Work:
             )
             infos = SafetensorsFile(path).tensors
             found |= {slot.name: (path, infos[slot.name].begin) for slot in rest}
-        return [[slot.name, str(found[slot.name][0]), found[slot.name][1], _bytes(slot)] for slot in graph.slots]
+        return [[slot.name, str(found[slot.name][0]), found[slot.name][1], _bytes(slot)] for slot in slots]
 
     def _shapes(self, profile: Any) -> dict[str, list[list[int]]]:
         """Least, usual and largest shape of every input in a profile."""
@@ -238,6 +253,14 @@ class _Work:
         spans = {name: [(axis,) * 3 if isinstance(axis, int) else sizes[axis] for axis in tensor.axes]
                  for name, tensor in spec.inputs.items()}  # fmt: skip
         return {name: [[span[which] for span in axes] for which in range(3)] for name, axes in spans.items()}
+
+    def _spans(self, graph: Any, model: Any, profile: Any) -> dict[str, list[list[int]]]:
+        """`_shapes` for the inputs of one plan, which may be inner values of the component."""
+        given = self._shapes(profile)
+        if graph.halves is not None and model is graph.halves.after:
+            inner = [graph.halves.between({name: spans[which] for name, spans in given.items()}) for which in range(3)]
+            given |= {name: [shapes[name] for shapes in inner] for name in inner[0]}
+        return {value.name: given[value.name] for value in model.graph.input}
 
     def _constants(self, graph: Any) -> GraphFile | None:
         if graph.constants is None:
@@ -265,6 +288,14 @@ def described(path: Path) -> GraphFile:
     """A file as the manifest lists it."""
     with path.open("rb") as file:
         return GraphFile(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _between(graph: Any, plans: list[GraphFile]) -> Cut | None:
+    """What lies between two plans, as the manifest says it."""
+    halves = graph.halves
+    if halves is None:
+        return None
+    return Cut(halves.operator, halves.attributes, graph.operands, halves.result, plans[1])
 
 
 def _bytes(slot: Slot) -> int:

@@ -29,6 +29,7 @@ class Settings:
     limits: tuple[int, ...] | None = None  # buckets of prompts; None: those that follow from the model, or one for all
     dynamic: bool = False
     stripped: bool = False
+    cut: bool = False  # components at operators that our kernels can do between two plans
 
     @property
     def plugins(self) -> Path | None:
@@ -44,12 +45,12 @@ class Settings:
 
     def options(self) -> str:
         """The rest, as text."""
-        return f"precision={self.precision} dynamic={self.dynamic} stripped={self.stripped}"
+        return f"precision={self.precision} dynamic={self.dynamic} stripped={self.stripped} cut={self.cut}"
 
 
 def settings_of(
     flavour: str = "rtx", precision: str = "bf16", gpu: str | None = None, buckets: str | None = None,
-    dynamic: bool = False, stripped: bool = False, longest: int = 1 << 20,
+    dynamic: bool = False, stripped: bool = False, longest: int = 1 << 20, cut: bool = False,
 ) -> Settings:  # fmt: skip
     """Settings from what a user writes; InputError for what does not exist or fit."""
     if precision not in PRECISIONS:
@@ -58,9 +59,14 @@ def settings_of(
         raise InputError("--precision fp8 --strip: the ranges of inputs are part of the plan and were found with these "
                          "weights; leave out --strip")  # fmt: skip
     found = flavour_of(flavour)
+    if cut and (why := "its parser takes our operators as plugins, which need no cut" if found.plugins
+                else "our kernels read bf16" if precision == "fp16"
+                else "plans without weights are not cut" if stripped else ""):  # fmt: skip
+        raise InputError(f"--cut with --flavour {flavour} --precision {precision}"
+                         f"{' --strip' if stripped else ''}: {why}; leave out --cut")  # fmt: skip
     return Settings(
         flavour=found, precision=precision, gpus=_able(chosen_gpus(found, gpu), precision, gpu), dynamic=dynamic,
-        stripped=stripped, limits=None if buckets is None else chosen_buckets(buckets, longest),
+        stripped=stripped, cut=cut, limits=None if buckets is None else chosen_buckets(buckets, longest),
     )  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def settings_in(manifest: PlanManifest, directory: Any) -> Settings:
         return Settings(
             flavour=flavour_of(manifest.flavour), precision=options["precision"], gpus=entry.gpu,
             limits=tuple(sorted(limits)) or None, dynamic=options["dynamic"] == "True",
-            stripped=options["stripped"] == "True",
+            stripped=options["stripped"] == "True", cut=options["cut"] == "True",
         )  # fmt: skip
     except (KeyError, ValueError, StopIteration, InputError) as error:
         raise ArtefactError(

@@ -82,7 +82,7 @@ def stale(directory: Path, name: str, entry: PlanEntry | None, weights: Any | No
         return ["not built"]
     now = {"code": identity.code(), **machine_key(settings)} if weights is None else None
     reasons = identity.differences(entry.key, now or key_now(name, weights, settings, entry))
-    return reasons + [why for file in (entry.plan, entry.constants) if file and (why := changed(directory, file))]
+    return reasons + [why for file in entry.files if (why := changed(directory, file))]
 
 
 def changed(directory: Path, file: GraphFile) -> str | None:

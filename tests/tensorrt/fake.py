@@ -12,6 +12,8 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
+from spar_engine.oracle.dynamic_token_routing import dynamic_token_routing as oracle_routing
+from spar_engine.weights.dtypes import to_bf16, to_f32
 
 
 class DataType(enum.Enum):
@@ -20,6 +22,10 @@ class DataType(enum.Enum):
 
 class TensorIOMode(enum.Enum):
     INPUT, OUTPUT = range(2)
+
+
+class TensorLocation(enum.Enum):
+    DEVICE, HOST = range(2)
 
 
 class ExecutionContextAllocationStrategy(enum.Enum):
@@ -91,6 +97,53 @@ def view(address, shape, kind):
     return np.frombuffer(raw, kind, count).reshape(shape)
 
 
+def kernels(device):
+    """A module like `spar_engine._cuda`: launches go where those of engines go, and compute what the oracles say."""
+
+    def array(tensor):
+        about = tensor.__cuda_array_interface__
+        return view(about["data"][0], about["shape"], np.dtype(about["typestr"]))
+
+    def wide(tensor):
+        found = array(tensor)
+        return to_f32(found, "BF16") if found.dtype == np.uint16 else found.copy()
+
+    def put(work):
+        (device.recording.append if device.recording is not None else lambda run: run())(work)
+
+    def dynamic_token_routing(*, routed, workspace, stream, temperature, **given):
+        assert stream == 7
+        assert workspace.nbytes >= dynamic_token_routing_workspace(0, 0, 0)
+
+        def work():
+            found = oracle_routing(**{name: wide(one) for name, one in given.items()}, temperature=temperature)
+            array(routed)[...] = to_bf16(found.astype(np.float32))
+
+        put(work)
+
+    def dynamic_token_routing_workspace(tokens, hidden, depth):
+        return 64
+
+    def guide_and_step(*, velocity, guidance, table, step, latent, out, data, stream):
+        assert stream == 7
+
+        def work():
+            found, scale = wide(velocity), wide(guidance)[:, None]
+            sigma, a, b, c = wide(table)[step]
+            v = found[0] + scale * (found[1] - found[0]) if len(found) == 2 else found[0]
+            now, before = wide(latent), wide(data)
+            data_now = now - sigma * v
+            array(out)[...] = a * now + b * data_now + (c * before if c else 0)
+            array(data)[...] = data_now
+
+        put(work)
+
+    return SimpleNamespace(
+        dynamic_token_routing=dynamic_token_routing, guide_and_step=guide_and_step,
+        dynamic_token_routing_workspace=dynamic_token_routing_workspace,
+    )  # fmt: skip
+
+
 def package(device, functions):
     """A module like `tensorrt`.
 
@@ -150,6 +203,9 @@ def package(device, functions):
         def get_tensor_dtype(self, name):
             return DataType[(self.about["inputs"] | self.about["outputs"])[name]["type"]]
 
+        def get_tensor_mode(self, name):
+            return TensorIOMode.INPUT if name in self.about["inputs"] else TensorIOMode.OUTPUT
+
         def get_tensor_profile_shape(self, name, index):
             return [tuple(shape) for shape in self.about["profiles"][index][name]]
 
@@ -175,7 +231,9 @@ def package(device, functions):
         def get_all_weights(self):
             return list(self.engine.about["weights"])
 
-        def set_named_weights(self, name, weights):
+        def set_named_weights(self, name, weights, location):
+            assert location is TensorLocation.DEVICE
+            assert weights.address in device.live
             if self.engine.about["weights"][name] != weights.count:
                 return False
             self.given[name] = weights
@@ -184,7 +242,8 @@ def package(device, functions):
         def get_missing_weights(self):
             return [name for name in self.engine.about["weights"] if name not in self.given]
 
-        def refit_cuda_engine(self):
+        def refit_cuda_engine_async(self, stream):
+            assert stream == 7
             self.engine.weights = {name: view(w.address, (w.count,), STORED[w.kind]).copy()
                                    for name, w in self.given.items()}  # fmt: skip
             return True
@@ -195,7 +254,7 @@ def package(device, functions):
     logger.ERROR = 1
     module = SimpleNamespace(
         __name__="tensorrt_rtx", __version__="0.0", DataType=DataType, Runtime=Runtime, Refitter=Refitter,
-        Logger=logger,
+        Logger=logger, TensorLocation=TensorLocation, TensorIOMode=TensorIOMode,
         ExecutionContextAllocationStrategy=ExecutionContextAllocationStrategy, deserialized=[],
         Weights=lambda kind, address, count: SimpleNamespace(kind=kind, address=address, count=count),
     )  # fmt: skip

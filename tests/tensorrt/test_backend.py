@@ -14,11 +14,16 @@ from spar_engine.backends import choose, gpu
 from spar_engine.backends.manifest import GraphFile
 from spar_engine.backends.plans import identity
 from spar_engine.backends.plans.lane import CAPTURES, OnDevice
+from spar_engine.backends.plans.loop import rows as rows_of
 from spar_engine.backends.plans.manifest import PlanEntry, PlanManifest, Profile, read_plans
 from spar_engine.backends.plans.slots import Slot
 from spar_engine.backends.tensorrt import TensorRTBackend
 from spar_engine.components import components
 from spar_engine.errors import ArtefactError, BackendError, InputError, MissingDependency
+from spar_engine.pipelines.call import run
+from spar_engine.pipelines.denoise import Context, draw
+from spar_engine.pipelines.parts import Parts
+from spar_engine.samplers import Sampler, noise
 from spar_engine.weights import RandomWeights, write_safetensors
 from spar_engine.weights.dtypes import to_bf16, to_f32
 from spar_engine.weights.lora import with_loras
@@ -47,7 +52,8 @@ def spread(given, weights):
 
 def total(given, weights):
     keys, values = wide(given["cross_keys"]).mean((0, 2, 3, 4)), wide(given["cross_values"]).mean((0, 2, 3, 4))
-    return {"velocity": given["latent"] + (keys + values)[:, None, None, None]}
+    steps = given["modulation"].mean() + given["final_modulation"][0, 1, -1]
+    return {"velocity": 0.3 * given["latent"] + (keys + values)[:, None, None, None] + steps}
 
 
 FUNCTIONS = {"logits": logits, "spread": spread, "total": total}
@@ -188,6 +194,54 @@ def test_another_backend_serves_until_a_plan_is_there(weights, plans, device, ca
     caption = np.ones((1, 5, weights.config.dit.caption_width), np.float32)
     assert isinstance(backend.run("context", {"caption": caption})["cross_keys"], OnDevice)
     backend.close()
+
+
+def drawn(backend, weights, steps, seed=0, branches=2, offers=("image",), scale=4.5):
+    """A picture of `steps` steps, as the pipeline draws it; None for values of another backend."""
+    d, rng = weights.config.dit, np.random.default_rng(seed)
+    caption = rng.standard_normal((branches, 5, d.caption_width), dtype=np.float32)
+    found = backend.run("context", {"caption": caption})
+    where = Context(found["cross_keys"], found["cross_values"], np.full(branches, 5))
+    sampler = Sampler.of(weights.config.sampler, steps)
+    start = noise(seed, (d.in_channels, 3, 5))
+    work = draw(Parts(weights.config, None, None), where, start, sampler, scale)
+    return run(work, backend.run, offers=offers)
+
+
+def test_all_steps_are_one_graph(weights, plans, device, monkeypatch):
+    """The sampler's steps, guidance and solver are one launch; the picture is that of single steps."""
+    monkeypatch.setattr("spar_engine.backends.tensorrt.kernels", lambda: fake.kernels(device))
+    backend = TensorRTBackend(weights, plans=plans, fallback="torch")  # for what has no plan here
+    device.captured = 0
+    whole = drawn(backend, weights, 4)
+    loop = max(device.graphs.values(), key=len)
+    assert len(loop) == 2 * 4  # an engine and a launch for each step
+    single = drawn(backend, weights, 4, offers=())
+    assert np.abs(whole - single).max() <= 1e-4 * np.abs(single).max()
+    captures, launches = device.captured, device.launched
+    other = drawn(backend, weights, 4, seed=1, scale=2.0)
+    assert device.captured == captures, "other noise, prompt and guidance need no other graph"
+    assert device.launched == launches + 2  # context, loop
+    assert np.abs(other - drawn(backend, weights, 4, seed=1, scale=2.0, offers=())).max() <= 1e-4 * np.abs(other).max()
+    alone = drawn(backend, weights, 4, branches=1, scale=1.0)
+    assert np.abs(alone - drawn(backend, weights, 4, branches=1, scale=1.0, offers=())).max() <= 1e-4
+    drawn(backend, weights, 6)
+    assert max(map(len, device.graphs.values())) == 12
+    backend.unload("dit")
+    assert max(map(len, device.graphs.values())) == 1
+    backend.close()
+    assert device.live == {}
+
+
+def test_a_whole_picture_is_offered_where_our_kernels_are(weights, plans, device, monkeypatch):
+    backend = TensorRTBackend(weights, plans=plans)
+    for there in (True, False):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, there=there: object() if there else None)
+        assert backend.offers == ({"image"} if there else set())
+    monkeypatch.undo()
+    rows = rows_of(np.arange(3 * 70, dtype=np.float32).reshape(3, 2, 5, 7))
+    assert rows.shape == (3, 128)
+    assert rows[2, :70].tolist() == list(range(140, 210))
 
 
 def test_one_arena_for_all_components(weights, plans, device):

@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import CheckpointError
 from ..identity import recipe_sha256, spec_sha256
 
-_STEPS = ("split", "typed", "fp8", "calibrate", "ours", "profiles", "cores")
+_STEPS = ("split", "typed", "fp8", "calibrate", "ours", "profiles", "cores", "cutting")
 CODE = tuple(f"tensorrt/{step}.py" for step in _STEPS)
 """The exporter's code that decides what a plan's graph is, beside that of the ONNX file."""
 

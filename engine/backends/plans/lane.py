@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...errors import BackendError
 from ...weights.dtypes import to_bf16, to_f32
+from .launches import Tensor
 
 CAPTURES = 16
 """Captured runs that a lane keeps, each with its inputs and outputs."""
@@ -42,11 +41,11 @@ class OnDevice:
 
 @dataclass(slots=True)
 class Captured:
-    """One run of a component at one set of shapes: fixed addresses, and the graph over them."""
+    """One run at one set of shapes: fixed addresses, and the graph over them."""
 
-    graph: int
-    inputs: dict[str, tuple[int, np.dtype]]
-    outputs: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
+    graph: int = 0
+    places: dict[str, Tensor] = field(default_factory=dict)
+    held: list[int] = field(default_factory=list)  # addresses to free
 
 
 class Lane:
@@ -60,31 +59,47 @@ class Lane:
         self.device = device
         device.enter()
         self.stream, self.size, self.arena = device.stream(), arena, device.allocate(arena)
-        self._contexts: dict[str, Any] = {}
+        self._contexts: dict[tuple[str, int], Any] = {}
+        self._held: list[int] = []
         self._captured: OrderedDict[tuple, Captured] = OrderedDict()
 
     def run(self, part: Any, inputs: dict[str, Any], stays: frozenset[str]) -> dict[str, Any]:
-        """Outputs of one component.
+        """Outputs of one component, or of another program of launches.
 
-        part    the component: `name`, `engine`, `profile_of(shapes)`, `kinds`, `context()`
+        part    `name` of the component, `kinds` of its inputs, `results`, `prepare(lane, places)`: the works of a run
         inputs  arrays, or values that a former run left on the GPU
         stays   names of outputs that stay there
         """
         self.device.enter()
-        shapes = {name: tuple(value.shape) for name, value in inputs.items()}
-        key = (part.name, *sorted(shapes.items()))
+        key = (part.name, *sorted((name, tuple(value.shape)) for name, value in inputs.items()))
         if key not in self._captured:
-            self._captured[key] = self._capture(part, shapes)
+            self._captured[key] = self._capture(part, inputs)
             while len(self._captured) > CAPTURES:
                 self._forget(self._captured.popitem(last=False)[1])
         self._captured.move_to_end(key)
         captured = self._captured[key]
-        for name, (address, kind) in captured.inputs.items():
-            self._put(address, kind, inputs[name])
+        for name, value in inputs.items():
+            self._put(captured.places[name], value)
         self.device.launch(captured.graph, self.stream)
-        made = {name: self._get(name, *place, stays) for name, place in captured.outputs.items()}
+        made = {name: self._get(captured.places[name], name in stays) for name in part.results}
         self.device.wait(self.stream)
         return {name: value if isinstance(value, OnDevice) else widened(value) for name, value in made.items()}
+
+    def place(self, kind: np.dtype, shape: tuple[int, ...]) -> Tensor:
+        """New memory for the run that is being captured; it lives as long as that."""
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        made = Tensor(self.device.allocate(size), kind, shape)
+        self._held.append(made.address)
+        return made
+
+    def context(self, step: Any) -> Any:
+        """This lane's context for an engine."""
+        owner = step.name, id(step)
+        if owner not in self._contexts:
+            context = step.context()
+            context.set_device_memory(self.arena, self.size)
+            self._contexts[owner] = context
+        return self._contexts[owner]
 
     def drop(self, name: str | None = None) -> None:
         """Forget what belongs to one component, or to all."""
@@ -92,79 +107,56 @@ class Lane:
         self.device.wait(self.stream)
         for key in [key for key in self._captured if name in (None, key[0])]:
             self._forget(self._captured.pop(key))
-        for component in [one for one in self._contexts if name in (None, one)]:
-            del self._contexts[component]
+        for owner in [owner for owner in self._contexts if name in (None, owner[0])]:
+            del self._contexts[owner]
 
     def close(self) -> None:
         self.drop()
         self.device.free(self.arena)
         self.device.end_stream(self.stream)
 
-    def _capture(self, part: Any, shapes: dict[str, tuple[int, ...]]) -> Captured:
+    def _capture(self, part: Any, inputs: dict[str, Any]) -> Captured:
         """Fix addresses for these shapes, run once so that everything is chosen, then capture."""
-        context = self._context(part)
-        profile = part.profile_of(shapes)
-        if context.active_optimization_profile != profile:
-            context.set_optimization_profile_async(profile, self.stream)
-            self.device.wait(self.stream)
-        for name, shape in shapes.items():
-            if not context.set_input_shape(name, shape):
-                raise BackendError(f"tensorrt: {part.name} does not take `{name}` of shape {shape}")
-        made = Captured(0, {}, {})
+        made = Captured()
+        self._held = made.held
         try:
-            for name, kind in part.kinds.items():
-                shape = shapes[name] if name in shapes else tuple(context.get_tensor_shape(name))
-                if min(shape, default=1) < 0:
-                    raise BackendError(f"tensorrt: {part.name} does not tell the shape of `{name}`")
-                address = self.device.allocate(int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
-                if name in shapes:
-                    made.inputs[name] = address, kind
-                else:
-                    made.outputs[name] = address, kind, shape
-                context.set_tensor_address(name, address)
-            self._enqueue(part, context)()
+            for name, value in inputs.items():  # filled before the first run: indices among them must be valid
+                made.places[name] = self.place(part.kinds[name], tuple(value.shape))
+                self._put(made.places[name], value)
+            works = part.prepare(self, made.places)
+
+            def run() -> None:
+                for work in works:
+                    work()
+
+            run()
             self.device.wait(self.stream)
-            made.graph = self.device.capture(self.stream, self._enqueue(part, context))
+            made.graph = self.device.capture(self.stream, run)
         except BaseException:
             self._forget(made)
             raise
         return made
 
-    def _enqueue(self, part: Any, context: Any) -> Callable[[], None]:
-        def work() -> None:
-            if not context.execute_async_v3(self.stream):
-                raise BackendError(f"tensorrt: {part.name} failed; its log names the layer")
-
-        return work
-
-    def _context(self, part: Any) -> Any:
-        if part.name not in self._contexts:
-            context = part.context()
-            context.set_device_memory(self.arena, self.size)
-            self._contexts[part.name] = context
-        return self._contexts[part.name]
-
-    def _put(self, address: int, kind: np.dtype, value: Any) -> None:
+    def _put(self, place: Tensor, value: Any) -> None:
         if isinstance(value, OnDevice):
-            self.device.copy(address, value.address, value.nbytes, self.stream)
+            self.device.copy(place.address, value.address, value.nbytes, self.stream)
         else:
-            self.device.copy_in(address, narrowed(np.asarray(value), kind), self.stream)
+            self.device.copy_in(place.address, narrowed(np.asarray(value), place.kind), self.stream)
 
-    def _get(self, name: str, address: int, kind: np.dtype, shape: tuple[int, ...], stays: frozenset[str]) -> Any:
-        if name not in stays:
-            array = np.empty(shape, kind)
-            self.device.copy_out(array, address, self.stream)
+    def _get(self, place: Tensor, stays: bool) -> Any:
+        if not stays:
+            array = np.empty(place.shape, place.kind)
+            self.device.copy_out(array, place.address, self.stream)
             return array
-        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-        kept = OnDevice(self.device, self.device.allocate(size), shape, kind, self.stream)
-        self.device.copy(kept.address, address, size, self.stream)
+        kept = OnDevice(self.device, self.device.allocate(place.nbytes), place.shape, place.kind, self.stream)
+        self.device.copy(kept.address, place.address, place.nbytes, self.stream)
         return kept
 
     def _forget(self, captured: Captured) -> None:
         if captured.graph:
             self.device.end_graph(captured.graph)
-        for address, *_ in (*captured.inputs.values(), *captured.outputs.values()):
-            self.device.free(address)
+        while captured.held:
+            self.device.free(captured.held.pop())
 
 
 def widened(array: np.ndarray) -> np.ndarray:

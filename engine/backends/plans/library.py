@@ -38,8 +38,10 @@ def engine_of(trt: Any, runtime: Any, component: str, plan: bytes) -> Any:
     return engine
 
 
-def refit(trt: Any, engine: Any, logger: Any, component: str, entry: PlanEntry, filling: Filling) -> None:
-    """Put weights into an engine: all of them, by name.
+def refit(
+    trt: Any, engine: Any, logger: Any, device: Any, component: str, entry: PlanEntry, filling: Filling
+) -> None:  # fmt: skip
+    """Put weights into an engine: all of them, by name, from copies on the GPU that live until it has taken them.
 
     errors  ArtefactError where one is missing or unused, is refused, or the engine stays incomplete
     """
@@ -47,16 +49,25 @@ def refit(trt: Any, engine: Any, logger: Any, component: str, entry: PlanEntry, 
     check_names(component, entry.slots, set(refitter.get_all_weights()))
     types = trt.DataType
     kinds = {"F32": types.FLOAT, "F16": types.HALF, "BF16": types.BF16, "F8_E4M3": types.FP8}
-    kept = []  # the refitter reads them at the end
-    for slot in entry.slots:
-        array = filling.array(slot)
-        kept.append(array)
-        if not refitter.set_named_weights(slot.name, trt.Weights(kinds[slot.dtype], array.ctypes.data, array.size)):
-            raise ArtefactError(f"{component}: the plan refuses `{slot.name}` {list(slot.shape)}; build it again")
-    if missing := list(refitter.get_missing_weights()):
-        raise ArtefactError(f"{component}: the plan still lacks {missing[:3]}; build it again")
-    if not refitter.refit_cuda_engine():
-        raise ArtefactError(f"{component}: the weights could not be put into the plan; build it again")
+    kept: list[int] = []
+    stream = device.stream()
+    try:
+        for slot in entry.slots:
+            array = filling.array(slot)
+            kept.append(device.allocate(array.nbytes))
+            device.copy_in(kept[-1], array, stream)
+            weights = trt.Weights(kinds[slot.dtype], kept[-1], array.size)
+            if not refitter.set_named_weights(slot.name, weights, trt.TensorLocation.DEVICE):
+                raise ArtefactError(f"{component}: the plan refuses `{slot.name}` {list(slot.shape)}; build it again")
+        if missing := list(refitter.get_missing_weights()):
+            raise ArtefactError(f"{component}: the plan still lacks {missing[:3]}; build it again")
+        if not refitter.refit_cuda_engine_async(stream):
+            raise ArtefactError(f"{component}: the weights could not be put into the plan; build it again")
+    finally:
+        device.wait(stream)  # the copies are read until then
+        for address in kept:
+            device.free(address)
+        device.end_stream(stream)
 
 
 def stored_types(trt: Any) -> dict[Any, np.dtype]:

@@ -11,7 +11,7 @@ from ...errors import ArtefactError
 from ..manifest import FILE, GraphFile, from_json, is_plain_name
 from .slots import Slot
 
-FORMAT = "spar-plans 1"
+FORMAT = "spar-plans 2"
 TAPS = ".taps"
 """Behind the name of a component: a further plan of it, whose inner tensors are outputs too."""
 
@@ -22,6 +22,26 @@ class Profile:
 
     name: str
     axes: dict[str, tuple[int, int, int]]  # free axis of the component: least, tuned for, most
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One input of an operator between two plans: a value of the first plan or of the component, or a weight."""
+
+    name: str  # of the operator's input
+    value: str  # name of the value; empty: it is a weight
+    slot: Slot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A component in two plans, with one of our own launches between them."""
+
+    operator: str  # of domain `spar`
+    attributes: dict[str, float]
+    operands: tuple[Operand, ...]
+    result: str  # value that the second plan reads
+    rest: GraphFile  # the second plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +61,12 @@ class PlanEntry:
     seconds: float  # that the build took
     memory: int  # peak of the building process, bytes
     verified: str  # the GPU on which it was compared with torch, or why it was not
+    cut: Cut | None = None  # None: one plan holds the whole component
+
+    @property
+    def files(self) -> tuple[GraphFile, ...]:
+        """All files of the component."""
+        return tuple(file for file in (self.plan, self.constants, self.cut and self.cut.rest) if file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +133,7 @@ def remedy(directory: Path) -> str:
 def _check(manifest: PlanManifest) -> None:
     named = [(f"timing cache of {gpu}", file) for gpu, file in manifest.timing.items()]
     for name, entry in manifest.components.items():
-        named += [(f"component {name!r}", file) for file in (entry.plan, entry.constants) if file]
+        named += [(f"component {name!r}", file) for file in entry.files]
         for profile in entry.profiles:
             if any(len(span) != 3 for span in profile.axes.values()):
                 raise ValueError(f"component {name!r}: profile {profile.name!r} must give three sizes for each axis")
