@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 from .compare.judge import Sample, judge
 from .harness.measure import LocalPlayer, measure
 from .harness.policy import KERNELS, Policy
 from .harness.remote import Worker
+from .harness.replay import record_noise
 from .harness.subject import BenchError
 from .harness.synthetic import KINDS, SABOTAGE, Scale, ScaleOracle
 from .harness.verify import verify
@@ -22,14 +25,29 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("selftest", help="does the harness catch cheats and tell slower from noise here?")
     parser.add_argument("--seconds", type=float, default=6.0, help="time budget of one subject (%(default)s)")
     parser.add_argument("--accept-noise", action="store_true", help="measure on a busy machine too")
+    parser.add_argument("--record", metavar="FILE", help="instead, keep the noise of two equal subjects for the tests")
+    parser.add_argument("--rounds", type=int, default=200, help="of a recording (%(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a cheat passed, or a verdict is wrong."""
+    if arguments.record:
+        return _record(Path(arguments.record), arguments.rounds)
     lines = [*cheats(), *verdicts(dataclasses.replace(KERNELS, seconds=arguments.seconds), arguments.accept_noise)]
     show_table(["probe", "expected", "found", "right"], [[*line, "yes" if right else "NO"] for *line, right in lines])
     return 0 if all(line[-1] for line in lines) else 1
+
+
+def _record(path: Path, rounds: int) -> int:
+    with Worker(threads=1) as first, Worker(threads=1) as second:
+        players = [
+            worker.player({"kind": "synthetic", "name": name, "variant": "honest"})
+            for worker, name in ((first, "before"), (second, "after"))
+        ]
+        found = record_noise(players, rounds, KERNELS.turn_seconds)
+    path.write_text(json.dumps(found, separators=(",", ":")) + "\n", "utf-8")
+    return 0
 
 
 def cheats() -> list[tuple[str, str, str, bool]]:

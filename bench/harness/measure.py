@@ -86,12 +86,15 @@ def measure(
     accept_noise: bool = False,
     progress: Callable[[str, float], None] | None = None,
     seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+    pace: Callable[[str], Yardstick | None] = lambda _: yardstick(),
 ) -> dict[str, Measured]:
     """Measure all players together, by name.
 
     A player that fails its check, or stays too noisy, has a `problem` instead of a `summary`; the others go on.
     accept_noise  keep disturbed turns and wide intervals; the record still says how disturbed they were
     progress      called with a player's name and its share of the way to the end after every turn
+    clock, pace   seconds, and the yardstick before a player's turn: of this machine now, or of a recording (`replay`)
     """
     done = {player.name: Measured(player.name) for player in players}
     if len(done) != len(players):
@@ -101,8 +104,8 @@ def measure(
     while any(_wants_more(done[player.name], policy) for player in playing):
         order.shuffle(playing)
         for player in list(playing):
-            measured, begin = done[player.name], time.perf_counter()
-            before = yardstick()
+            measured, begin = done[player.name], clock()
+            before = pace(player.name)
             try:
                 turn = player.turn()
             except BenchError as error:
@@ -110,7 +113,7 @@ def measure(
                 playing.remove(player)
                 continue
             best = _best(best, before)
-            measured.spent += time.perf_counter() - begin
+            measured.spent += clock() - begin
             _keep(measured, number, turn, before, best, policy, accept_noise)
             if progress is not None:
                 progress(player.name, _share(measured, policy))

@@ -1,6 +1,7 @@
 """Every op of the engine is measured by construction, in every variant, at the sizes of every preset."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from spar_engine.config import presets
 from spar_engine.errors import InputError
 from spar_engine.oracle import relu_linear_attention as rla_oracle
 
+CSRC = Path(__file__).parents[2] / "csrc"
 SMALL = {"relu_linear_attention": (2, 3, 50, 32), "dynamic_token_routing": (4, 30, 64)}
 
 
@@ -28,6 +30,25 @@ def test_an_op_without_a_case_is_an_error(monkeypatch):
     monkeypatch.setattr(cases_module, "ops", lambda: ["new_op"])
     with pytest.raises(InputError, match=r"new_op.*write bench/kernels/new_op.py"):
         cases()
+
+
+def test_every_op_that_is_compiled_has_a_case():
+    """A folder of the C++ side holds the variants of one op; its scalar one is always there."""
+    compiled = {path.parent.name for path in CSRC.glob("cpu/*/scalar.cpp")}
+    assert compiled == set(ops())
+    headers = {
+        path.stem for path in (CSRC / "include/engine").glob("*.h") if f"{path.stem}_variants()" in path.read_text()
+    }
+    assert headers == compiled
+
+
+def test_every_op_of_a_gpu_is_checked_there():
+    pytest.importorskip("torch")
+    from spar_bench.gpu_check.ops import OPS
+
+    cuda = {path.parent.name for path in CSRC.glob("cuda/*/sm80.cu")}
+    triton = {path.stem for path in (CSRC.parent / "engine/ops/triton").glob("*.py")} - {"__init__", "run"}
+    assert cuda | triton <= set(OPS)
 
 
 def arguments(**changed):

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import spar_engine
 from http_client import HttpClient, serving
+from spar_bench.harness.environment import environment
+from spar_bench.harness.host import Load, between, snapshot
 from spar_engine.errors import Busy, Cancelled, DeadlineExceeded
 
 TASKS = ("generate", "edit", "segment", "reconstruct", "ask")
@@ -150,7 +152,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     work, record, memory = Work(listed, wanted), Record(), []
     with spar_engine.load(arguments.model, cache_bytes=32 << 20, **options) as engine, serving(engine) as url:
         engine.warmup()
-        begin = time.monotonic()
+        begin, before = time.monotonic(), snapshot()
         end = begin + arguments.seconds
         threads = []
         for number in range(arguments.clients):
@@ -160,15 +162,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         while any(thread.is_alive() for thread in threads):
             memory.append((time.monotonic() - begin, resident()))
             time.sleep(0.25)
+        others = between(before, snapshot())
         for _ in range(200):  # requests whose clients have left end a moment later
             if engine.metrics()["running"] == 0:
                 break
             time.sleep(0.05)
         left, counted = engine.metrics()["running"], engine.metrics()
-    return report(arguments, record, memory, left, counted)
+    return report(arguments, record, memory, left, counted, others)
 
 
-def report(arguments: argparse.Namespace, record: Record, memory: list, left: int, counted: dict) -> dict[str, Any]:
+def report(
+    arguments: argparse.Namespace, record: Record, memory: list, left: int, counted: dict, others: Load
+) -> dict[str, Any]:
     after = [size for when, size in memory if when >= 0.2 * arguments.seconds]
     part = max(1, len(after) // 10)
     first, last = float(np.median(after[:part])), float(np.median(after[-part:]))
@@ -188,10 +193,14 @@ def report(arguments: argparse.Namespace, record: Record, memory: list, left: in
     dit = counted["components"]["dit"]
     return {
         "model": str(arguments.model), "backend": arguments.backend, "seconds": arguments.seconds,
-        "clients": arguments.clients, "outcomes": record.outcomes, "tasks": tasks,
+        "clients": arguments.clients, "threads": arguments.threads, "steps": arguments.steps,
+        "requests": sum(record.outcomes.values()) + len(record.undocumented),
+        "outcomes": record.outcomes, "tasks": tasks,
         "memory": {"first": first, "last": last, "growth": last / first - 1},
         "calls per run of the dit": dit["calls"] / dit["runs"], "wrong": record.wrong[:20],
-        "undocumented": record.undocumented[:20], "checks": checks, "passed": all(checks.values()),
+        "undocumented": record.undocumented[:20], "environment": environment(),
+        "others": {"foreign_cpus": others.share("foreign"), "stolen_cpus": others.share("steal")},
+        "checks": checks, "passed": all(checks.values()),
     }  # fmt: skip
 
 
