@@ -13,7 +13,7 @@ from spar_engine.errors import SparError
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of every subcommand."""
-    from . import oversubscribed, plot, refresh, selftest
+    from . import memory, oversubscribed, plot, refresh, selftest
     from .compare import run as compare
     from .components import run as components
     from .kernels import run as kernels
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
     top = argparse.ArgumentParser(prog="spar-bench", description="Measure kernels, components and whole tasks.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (machine, kernels, components, pipeline, oversubscribed, compare, plot, refresh, selftest):
+    for part in (machine, kernels, components, pipeline, oversubscribed, memory, compare, plot, refresh, selftest):
         part.add(commands)
     quality = commands.add_parser("quality", help="does a model draw and answer what it is asked?")
     add_arguments(quality)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from spar_bench.components import reference
 from spar_bench.components.oracle import ComponentOracle
-from spar_bench.components.run import Group, groups
+from spar_bench.components.run import Group, groups, moved_bytes
 from spar_bench.components.subjects import AHEAD, ComponentSubject, DecodeSubject, open_subject
 from spar_bench.components.works import inputs_of, travelling, work_named, works
 from spar_bench.harness.subject import BenchError
@@ -70,6 +70,22 @@ def test_a_step_in_low_precision_is_held_against_torch(subject, made):
     assert 0 < check.worst().share <= 1
     assert check.worst().rel_l2 > 1e-4
     opened.subject.close()
+
+
+def test_a_token_in_four_bits_is_near_enough(made):
+    opened = made("decode", "native-int4")
+    check = verify("decode", opened.subject, opened.oracle)
+    assert 0 < check.worst().share <= 1
+    assert check.worst().rel_l2 > 1e-2
+    opened.subject.close()
+
+
+def test_bytes_that_a_precision_moves():
+    counts = {"parameters": 3200.0, "travels": 10.0}
+    assert moved_bytes("fp32", "dit", counts) == 4 * 3210
+    assert moved_bytes("bf16", "language", counts) == 2 * 3210
+    assert moved_bytes("int8", "language", counts) == moved_bytes("int4", "dit", counts) == 3200 + 2 * 10
+    assert moved_bytes("int4", "language", counts) == 3200 / 2 + 3200 / 32 * 2 + 2 * 10
 
 
 def test_a_wrong_element_is_caught(made):
