@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spar_engine.errors import InputError
 
+from ..group import Group, earned
 from ..harness import record
 from ..harness.environment import cpu
-from ..harness.measure import Measured, measure
-from ..harness.remote import RemotePlayer, Worker, close_all
-from ..harness.subject import BenchError
+from ..harness.measure import Measured
+from ..harness.remote import RemotePlayer, Worker
 from ..options import (
     add_measuring,
     add_output,
@@ -26,45 +26,17 @@ from ..options import (
     threads_of,
 )  # fmt: skip
 from ..report.show import finish
-from .works import Work, work_named, works
+from .works import work_named, works
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int4": 1}
 FOUR_BITS = 0.5 + 2 / 32  # with the scale of 32 weights
 ROOF = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "int8", "int4": "int4"}
 SEEDS = [0, 1]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows measured together."""
-
-    model: str
-    random: bool
-    work: Work
-    threads: int
-    axis: str | None = None  # of the growth curve that this is a point of
-
-    def identity(self, subject: str) -> str:
-        sizes = ",".join(f"{axis}={size}" for axis, size in self.work.sizes.items())
-        return f"components/{self.model}/{self.work.name}/{sizes}/{subject}/t{self.threads}"
-
-    def what(self, subject: str) -> dict[str, Any]:
-        return {"preset": self.model, "random_weights": self.random, "component": self.work.name,
-                "sizes": self.work.sizes, "size": self.work.size(), "subject": subject,
-                "precision": subject.rpartition("-")[2], "threads": self.threads}  # fmt: skip
-
-    def repro(self, subject: str) -> str:
-        sizes = ",".join(f"{axis}={size}" for axis, size in self.work.sizes.items())
-        return (f"spar-bench components --preset {self.model}{'' if self.random else ' --trained'} --component "
-                f"{self.work.name} --sizes {sizes} --subjects {subject} --threads {self.threads}")  # fmt: skip
-
-    def growth(self) -> dict[str, Any] | None:
-        value = self.threads if self.axis == "threads" else self.work.sizes.get(self.axis or "")
-        return None if self.axis is None else {"axis": self.axis, "value": value}
+KIND = "components"
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser("components", help="components of a model on backends and peers")
+    parser = commands.add_parser(KIND, help="components of a model on backends and peers")
     add_subjects(parser)
     parser.add_argument("--component", help="vision, prefill, decode, dit, decoder ... (default: all)")
     parser.add_argument("--sizes", help="other sizes, e.g. tokens=546 or height=32,width=32")
@@ -89,7 +61,7 @@ def groups(arguments: argparse.Namespace) -> list[Group]:
                 grown = {} if value is None else _grown(axis, value)
                 work = work_named(config, name, **sizes | grown)
                 shown = axis if axis != "side" else "height"
-                made.append(Group(arguments.preset, not arguments.trained, work, threads, shown))
+                made.append(Group(KIND, arguments.preset, not arguments.trained, work, threads, shown))
     return made
 
 
@@ -109,23 +81,15 @@ def _grown(axis: str, value: int) -> dict[str, int]:
 
 def run(arguments: argparse.Namespace) -> int:
     selected, policy, roofs = groups(arguments), policy_of(arguments), roofs_or_warn()
-    result = record.new_file("components", arguments.command_line, roofs and roofs.record)
+    result = record.new_file(KIND, arguments.command_line, roofs and roofs.record)
     bar, advance = progress_bar(arguments.quiet, len(selected))
     with bar:
         for number, group in enumerate(selected):
             reference = reference_of(group.what(""))
-            players, workers = {}, {}
-            for name in subjects_of(arguments):
-                try:
-                    workers[name] = Worker(threads=group.threads)
-                    players[name] = workers[name].player(subject_spec(group.what(name), name, reference["path"]))
-                except BenchError as error:
-                    result["refused"].append(_refused(group, name, str(error)))
-            done = measure(list(players.values()), policy, accept_noise=arguments.accept_noise,
-                           progress=lambda name, share, number=number: advance(number, name, share))  # fmt: skip
-            for name, player in players.items():
-                _add(result, group, name, done[name], player, reference, roofs)
-            close_all(list(workers.values()))
+            specs = {name: subject_spec(group.what(name), name, reference["path"]) for name in subjects_of(arguments)}
+            done = earned(group, specs, policy, result["refused"], partial(advance, number),
+                          accept_noise=arguments.accept_noise)  # fmt: skip
+            result["rows"] += [_row(group, *each, reference, roofs) for each in done]
     return finish(result, arguments)
 
 
@@ -158,14 +122,7 @@ def moved_bytes(precision: str, component: str, counts: dict[str, float]) -> flo
     return each * counts["parameters"] + max(BYTES[precision], 2) * counts["travels"]
 
 
-def _refused(group: Group, name: str, reason: str) -> dict[str, Any]:
-    return record.refusal(group.identity(name), group.what(name), reason, group.repro(name))
-
-
-def _add(result: Any, group: Group, name: str, measured: Measured, player: RemotePlayer, counts: Any, roofs: Any):
-    if measured.problem is not None:
-        result["refused"].append(_refused(group, name, measured.problem))
-        return
+def _row(group: Group, name: str, player: RemotePlayer, measured: Measured, counts: Any, roofs: Any) -> dict[str, Any]:
     precision, seconds = name.rpartition("-")[2], measured.summary.median * 1e-9
     moved = moved_bytes(precision, group.work.component, counts)
     work = {"bytes": moved, "flops": counts["flops"], "bytes_per_s": moved / seconds,
@@ -175,6 +132,6 @@ def _add(result: Any, group: Group, name: str, measured: Measured, player: Remot
         "per_second": {"value": 1 / seconds, "unit": "1/s"}, "load_s": {"value": player.opening_s, "unit": "s"},
         "peak_rss": {"value": player.worker.memory()["peak_rss"], "unit": "bytes"},
     }  # fmt: skip
-    image = {"calls": group.work.calls, "seconds": group.work.calls * seconds, "share": None}
-    more = {"work": work, "roof": roof, "growth": group.growth(), "image": image if group.work.calls else None}
-    result["rows"].append(record.row(group.identity(name), group.what(name), measured, group.repro(name), **more))
+    calls = group.work.calls
+    image = {"calls": calls, "seconds": calls * seconds, "share": None} if calls else None
+    return group.row(name, measured, work=work, roof=roof, image=image)

@@ -33,8 +33,14 @@ class Work:
     calls: float = 0.0
     before: str | None = None
 
-    def size(self) -> str:
-        return " ".join(f"{axis}={value}" for axis, value in self.sizes.items())
+    def sizes_asked(self) -> dict[str, int]:
+        return self.sizes
+
+    def what(self) -> dict[str, Any]:
+        return {"component": self.name, "sizes": self.sizes}
+
+    def options(self) -> str:
+        return f"--component {self.name} --sizes {','.join(f'{axis}={size}' for axis, size in self.sizes.items())}"
 
 
 def works(config: ModelConfig) -> dict[str, Work]:

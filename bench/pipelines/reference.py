@@ -40,7 +40,7 @@ def prepare(source: str, random: bool, setting: dict[str, Any], seeds: list[int]
     from spar_engine.runtime.assemble import open_weights
 
     weights, chosen = open_weights(source, random_weights=random), Setting(**setting)
-    content = [RECIPE, to_dict(weights.config), weights.sha256(), chosen.task, chosen.used(), seeds]
+    content = [RECIPE, to_dict(weights.config), weights.sha256(), chosen.task, chosen.sizes_asked(), seeds]
     name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_directory() / "bench" / "references" / f"{weights.config.name}-{chosen.task}-{name}.npz"
     if not path.exists():

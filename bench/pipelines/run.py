@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spar_engine.errors import InputError
 
+from ..group import Group, earned
 from ..harness import record
 from ..harness.environment import cpu
-from ..harness.measure import Measured, measure
-from ..harness.remote import RemotePlayer, Worker, close_all
-from ..harness.subject import BenchError
+from ..harness.measure import Measured
+from ..harness.remote import RemotePlayer, Worker
 from ..options import (
     add_measuring,
     add_output,
@@ -25,48 +25,17 @@ from ..options import (
     subjects_of,
     threads_of,
 )  # fmt: skip
-from ..peers.backend import is_ours
 from ..report.show import finish
 from ..report.waterfall import terminal
 from .subjects import import_seconds
 from .tasks import TASKS, Setting
 
 SEEDS = [0, 1]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows measured together."""
-
-    model: str
-    random: bool
-    setting: Setting
-    threads: int
-    axis: str | None = None
-
-    def identity(self, subject: str) -> str:
-        sizes = ",".join(f"{name}={value}" for name, value in self.setting.used().items())
-        return f"pipeline/{self.model}/{self.setting.task}/{sizes}/{subject}/t{self.threads}"
-
-    def what(self, subject: str) -> dict[str, Any]:
-        return {"preset": self.model, "random_weights": self.random, "task": self.setting.task,
-                "size": self.setting.size(), **dataclasses.asdict(self.setting), "subject": subject,
-                "precision": subject.rpartition("-")[2], "threads": self.threads, "ours": is_ours(subject)}  # fmt: skip
-
-    def repro(self, subject: str) -> str:
-        sizes = "".join(f" --{name} {value}" for name, value in self.setting.used().items())
-        return (f"spar-bench pipeline --preset {self.model}{'' if self.random else ' --trained'} --task "
-                f"{self.setting.task}{sizes} --subjects {subject} --threads {self.threads}")  # fmt: skip
-
-    def growth(self) -> dict[str, Any] | None:
-        if self.axis is None:
-            return None
-        value = self.threads if self.axis == "threads" else getattr(self.setting, self.axis)
-        return {"axis": self.axis, "value": value}
+KIND = "pipeline"
 
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser("pipeline", help="whole tasks on backends and peers, end to end")
+    parser = commands.add_parser(KIND, help="whole tasks on backends and peers, end to end")
     add_subjects(parser)
     parser.add_argument("--task", default="generate", help=f"{', '.join(TASKS)} (%(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="sampler steps (%(default)s)")
@@ -97,30 +66,22 @@ def groups(arguments: argparse.Namespace) -> list[Group]:
         for threads in values if axis == "threads" else threads_of(arguments.threads):
             for value in [None] if axis in (None, "threads") else values:
                 grown = setting if value is None else dataclasses.replace(setting, **{axis: value})
-                made.append(Group(arguments.preset, not arguments.trained, grown, threads, axis))
+                made.append(Group(KIND, arguments.preset, not arguments.trained, grown, threads, axis))
     return made
 
 
 def run(arguments: argparse.Namespace) -> int:
     selected, policy = groups(arguments), policy_of(arguments)
-    result = record.new_file("pipeline", arguments.command_line, None)
+    result = record.new_file(KIND, arguments.command_line, None)
     bar, advance = progress_bar(arguments.quiet, len(selected))
     with bar:
         importing = import_seconds()
         for number, group in enumerate(selected):
             reference = _reference(group.what(""))
-            players, workers = {}, {}
-            for name in subjects_of(arguments):
-                try:
-                    workers[name] = Worker(threads=group.threads)
-                    players[name] = workers[name].player(_spec(group.what(name), name, reference))
-                except BenchError as error:
-                    result["refused"].append(_refused(group, name, str(error)))
-            done = measure(list(players.values()), policy, accept_noise=arguments.accept_noise,
-                           progress=lambda name, share, number=number: advance(number, name, share))  # fmt: skip
-            for name, player in players.items():
-                _add(result, group, name, done[name], player, importing)
-            close_all(list(workers.values()))
+            specs = {name: _spec(group.what(name), name, reference) for name in subjects_of(arguments)}
+            done = earned(group, specs, policy, result["refused"], partial(advance, number),
+                          accept_noise=arguments.accept_noise)  # fmt: skip
+            result["rows"] += [_row(group, *each, importing) for each in done]
     for row in result["rows"]:
         print(terminal(row))
     if arguments.waterfall:
@@ -152,20 +113,12 @@ def spec_of(row: dict[str, Any], name: str, folder: str) -> dict[str, Any]:
     return _spec(row["what"], name, _reference(row["what"]))
 
 
-def _refused(group: Group, name: str, reason: str) -> dict[str, Any]:
-    return record.refusal(group.identity(name), group.what(name), reason, group.repro(name))
-
-
-def _add(result: Any, group: Group, name: str, measured: Measured, player: RemotePlayer, importing: float) -> None:
-    if measured.problem is not None:
-        result["refused"].append(_refused(group, name, measured.problem))
-        return
+def _row(group: Group, name: str, player: RemotePlayer, measured: Measured, importing: float) -> dict[str, Any]:
     seconds, stages = measured.summary.median * 1e-9, measured.extra.pop("stages")
-    if group.setting.task != "ask":
-        measured.extra["images_per_s"] = {"value": group.setting.images / seconds, "unit": "1/s"}
+    if group.work.task != "ask":
+        measured.extra["images_per_s"] = {"value": group.work.images / seconds, "unit": "1/s"}
     measured.extra |= {
         "load_s": {"value": player.opening_s, "unit": "s"}, "import_s": {"value": importing, "unit": "s"},
         "peak_rss": {"value": player.worker.memory()["peak_rss"], "unit": "bytes"},
     }  # fmt: skip
-    more = {"growth": group.growth(), "stages": stages}
-    result["rows"].append(record.row(group.identity(name), group.what(name), measured, group.repro(name), **more))
+    return group.row(name, measured, stages=stages)

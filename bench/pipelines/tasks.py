@@ -48,12 +48,19 @@ class Setting:
             if getattr(self, name) < 1:
                 raise InputError(f"--{name}={getattr(self, name)} must be at least 1")
 
-    def used(self) -> dict[str, int]:
+    @property
+    def name(self) -> str:
+        return self.task
+
+    def sizes_asked(self) -> dict[str, int]:
         """The numbers that this task looks at."""
         return {name: value for name, value in asdict(self).items() if name in TASKS[self.task].axes}
 
-    def size(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.used().items())
+    def what(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def options(self) -> str:
+        return " ".join((f"--task {self.task}", *(f"--{name} {value}" for name, value in self.sizes_asked().items())))
 
 
 @dataclass(frozen=True, slots=True)
