@@ -20,13 +20,15 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("refresh", help="measure a three-minute subset and make docs/performance.md anew")
     parser.add_argument("--page-only", action="store_true", help="measure nothing")
     parser.add_argument("--accept-noise", action="store_true", help="keep numbers of a busy machine")
+    parser.add_argument("--seconds", type=float, help="time budget of one subject (default: the policy's)")
     parser.set_defaults(run=run)
 
 
-def subset(accept_noise: bool) -> dict[str, list[str]]:
+def subset(accept_noise: bool, seconds: float | None = None) -> dict[str, list[str]]:
     """The commands of the subset, by the result file they refresh."""
     model = ["--preset", DEFAULT, "--trained"]
-    common = ["--threads", "all", "--policy", "quick", *(["--accept-noise"] if accept_noise else [])]
+    common = ["--threads", "all", "--policy", "quick", *(["--accept-noise"] if accept_noise else []),
+              *(["--seconds", f"{seconds:g}"] if seconds is not None else [])]  # fmt: skip
     return {
         "quick-kernels": ["kernels", "--shape", "spar-1b", "--cache", "hot", *common],
         "quick-components": ["components", *model, "--component", "vision,prefill,decode,dit,decoder",
@@ -39,20 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a part of the subset was refused; its former file then stays."""
     if not (RESULTS.parent / "__init__.py").exists() or not (RESULTS.parent.parent / "pyproject.toml").exists():
         raise ArtefactError(f"{RESULTS.parent}: refresh works on a checkout of the project; this is an installed copy")
-    worst = 0 if arguments.page_only else _measure(arguments.accept_noise)
+    worst = 0 if arguments.page_only else _measure(arguments.accept_noise, arguments.seconds)
     plots = write_page()
     print(f"{PAGE.relative_to(PAGE.parent.parent)} and {len(plots)} plots are made from {RESULTS.name}/*.json")
     return worst
 
 
-def _measure(accept_noise: bool) -> int:
+def _measure(accept_noise: bool, seconds: float | None) -> int:
     from .cli import main
     from .machine.store import load_machine
 
     if load_machine() is None:
         main(["machine", *(["--accept-noise"] if accept_noise else [])])
     worst = 0
-    for name, words in subset(accept_noise).items():
+    for name, words in subset(accept_noise, seconds).items():
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / "made.json"
             code = main([*words, "--json", str(made)])

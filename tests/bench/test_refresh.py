@@ -1,0 +1,86 @@
+"""`make bench`: the commands of the subset are valid, and only what was earned takes the place of a former file."""
+
+import json
+
+import pytest
+from spar_bench import cli, refresh
+from spar_bench.components.run import groups as component_groups
+from spar_bench.harness import record
+from spar_bench.kernels.run import groups as kernel_groups
+from spar_bench.kernels.run import subjects
+from spar_bench.machine import store
+from spar_bench.options import policy_of, subjects_of
+from spar_bench.pipelines.run import groups as task_groups
+
+
+def test_every_command_of_the_subset_selects_rows():
+    parsed = {name: cli.parser().parse_args(words) for name, words in refresh.subset(False).items()}
+    assert all(subjects(group, parsed["quick-kernels"]) for group in kernel_groups(parsed["quick-kernels"]))
+    assert [group.work.name for group in component_groups(parsed["quick-components"])] == [
+        "vision", "prefill", "decode", "dit", "decoder"]  # fmt: skip
+    assert [group.work.task for group in task_groups(parsed["quick-pipeline"])] == ["generate", "ask"]
+    assert all(subjects_of(parsed[name]) for name in ("quick-components", "quick-pipeline"))
+
+
+def test_budget_and_noise_are_passed_on():
+    for words in refresh.subset(True, 0.25).values():
+        parsed = cli.parser().parse_args(words)
+        assert parsed.accept_noise
+        assert policy_of(parsed).seconds == 0.25
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """measured(outcomes) runs the subset: by command an exit code, and the reasons of refused rows."""
+    results, paged, asked = tmp_path / "bench" / "results", [], []
+    results.mkdir(parents=True)
+    monkeypatch.setattr(refresh, "RESULTS", results)
+    monkeypatch.setattr(refresh, "write_page", lambda: paged.append({path.name for path in results.iterdir()}) or [])
+    monkeypatch.setattr(store, "load_machine", lambda: None)
+    for path in (tmp_path / "bench" / "__init__.py", tmp_path / "pyproject.toml"):
+        path.touch()
+
+    def run(outcomes, *options):
+        def main(words):
+            asked.append(words)
+            if words[0] == "machine":
+                return 0
+            code, refused = outcomes[words[0]]
+            made = record.new_file("kernels", "spar-bench " + " ".join(words), None)
+            made["refused"] = [record.refusal("row", {}, reason, "spar-bench") for reason in refused]
+            record.write(words[words.index("--json") + 1], made)
+            return code
+
+        monkeypatch.setattr(cli, "main", main)
+        code = refresh.run(cli.parser().parse_args(["refresh", *options]))
+        return code, results, asked, paged
+
+    return run
+
+
+def test_what_was_earned_is_kept_under_the_command_that_repeats_it(measured):
+    earned = {"kernels": (0, []), "components": (0, []), "pipeline": (0, [])}
+    code, results, asked, paged = measured(earned)
+    assert code == 0
+    assert [words[0] for words in asked] == ["machine", "kernels", "components", "pipeline"]
+    assert paged == [{"quick-components.json", "quick-kernels.json", "quick-pipeline.json"}]
+    command = json.loads((results / "quick-kernels.json").read_text())["command"]
+    assert command.startswith("spar-bench kernels --shape spar-1b")
+    assert "--json" not in command
+
+
+@pytest.mark.parametrize("outcome", [(1, []), (0, ["the machine is too busy"])])
+def test_what_was_not_earned_leaves_the_former_file(measured, outcome, capsys):
+    _, results, _, _ = measured({"kernels": (0, []), "components": (0, []), "pipeline": (0, [])})
+    former = results / "quick-kernels.json"
+    former.write_text("former")
+    code, _, _, paged = measured({"kernels": outcome, "components": (0, []), "pipeline": (0, [])})
+    assert code == 1
+    assert former.read_text() == "former"
+    assert len(paged) == 2  # the page is made all the same
+    assert "quick-kernels was not earned; its former file stays" in capsys.readouterr().err
+
+
+def test_the_page_can_be_made_without_measuring(measured):
+    code, _, asked, paged = measured({}, "--page-only")
+    assert (code, asked, len(paged)) == (0, [], 1)
