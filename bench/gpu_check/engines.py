@@ -13,11 +13,17 @@ from spar_engine.backends.plans.device import capability
 from spar_engine.components import components
 from spar_engine.config import preset
 from spar_engine.doctor.oracle import examine_components
+from spar_engine.pipelines.call import run
+from spar_engine.pipelines.denoise import Context, draw
+from spar_engine.pipelines.parts import Parts
+from spar_engine.samplers import Sampler, noise
 from spar_engine.weights import RandomWeights
 
 from .stages import Rows
 
-RUNS = 20
+RUNS, STEPS = 20, 20
+NEAR = 0.05
+"""Largest difference of two ways to draw a picture, as a share of its largest value: bf16's rounding over 20 steps."""
 KINDS = ("rtx", "tensorrt", "onnxruntime")
 
 
@@ -34,24 +40,57 @@ def compare(rows: Rows, backend: Any, weights: Any, label: str) -> None:
     rows.add(f"dit-step {label}", ms=float(np.median(times[RUNS // 4 :])))
 
 
-def plans(rows: Rows, weights: Any, flavour: str, stripped: bool) -> None:
-    """Build plans for this GPU, with their weights or without, and run them."""
+def variants(flavour: str, gpu: str) -> dict[str, dict[str, Any]]:
+    """What is built of a flavour on a GPU: label -> settings."""
+    from spar_export.tensorrt.fp8 import GPUS
+
+    found = {flavour: {}, f"{flavour}-stripped": {"stripped": True}}
+    if flavour == "rtx":
+        found["rtx-cut"] = {"cut": True}
+    if gpu in GPUS:
+        found[f"{flavour}-fp8"] = {"precision": "fp8"}
+    return found
+
+
+def plans(rows: Rows, weights: Any, flavour: str, label: str, options: dict[str, Any]) -> None:
+    """Build plans for this GPU and run them."""
     from spar_engine.backends.tensorrt import TensorRTBackend
     from spar_export.tensorrt.plans import export_plans
     from spar_export.tensorrt.settings import settings_of
 
-    label = f"{flavour}{'-stripped' if stripped else ''}"
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        export_plans(weights, Path(folder), settings_of(flavour, gpu=capability(), stripped=stripped))
+        export_plans(weights, Path(folder), settings_of(flavour, gpu=capability(), **options))
         rows.add(f"build {label}", seconds=round(time.perf_counter() - start, 2))
         backend = TensorRTBackend(weights, plans=folder)
         try:
             compare(rows, backend, weights, label)
-            if stripped:
+            if "image" in backend.offers:
+                picture(rows, backend, weights, label)
+            if options.get("stripped"):
                 again(rows, backend, weights, label)
         finally:
             backend.close()
+
+
+def picture(rows: Rows, backend: Any, weights: Any, label: str) -> None:
+    """All steps as one graph against step by step: the same picture, up to rounding; the last of four times of each."""
+    config, rng = weights.config, np.random.default_rng(6)
+    caption = rng.standard_normal((2, 64, config.dit.caption_width), dtype=np.float32)
+    found = backend.run("context", {"caption": caption})
+    where = Context(found["cross_keys"], found["cross_values"], np.full(2, 64))
+    start = noise(0, (config.dit.in_channels, *[config.dit.sample_size] * 2))
+    parts, images, times = Parts(config, None, None), {}, {}
+    for offers in ((), ("image",)):
+        for _ in range(4):  # the first ones capture and tune
+            begin = time.perf_counter()
+            work = draw(parts, where, start, Sampler.of(config.sampler, STEPS), 4.5)
+            images[offers] = run(work, backend.run, offers=offers)
+            times[offers] = 1e3 * (time.perf_counter() - begin)
+    single, whole = images.values()
+    off = float(np.abs(whole - single).max() / np.abs(single).max())
+    rows.add(f"picture {label}", ok=off <= NEAR, error=off, tolerance=NEAR, ms=times[("image",)],
+             single_ms=times[()])  # fmt: skip
 
 
 def again(rows: Rows, backend: Any, weights: Any, label: str) -> None:
@@ -80,9 +119,9 @@ def main(arguments: list[str]) -> int:
             return rows.close()
         compare(rows, OnnxRuntimeBackend(weights, provider="cuda"), weights, "onnxruntime-cuda")
         return rows.close()
-    for stripped in (False, True):
-        rows.attempt(f"{kind} {'stripped' if stripped else 'whole'}", lambda stripped=stripped: plans(
-            rows, weights, kind, stripped) or {"ok": True})  # fmt: skip
+    for label, options in variants(kind, capability()).items():
+        rows.attempt(label, lambda label=label, options=options: plans(
+            rows, weights, kind, label, options) or {"ok": True})  # fmt: skip
     return rows.close()
 
 

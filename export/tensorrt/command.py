@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..cli import need, open_source, print_json
     from .plans import export_plans
+    from .report import report
     from .settings import settings_of
     from .watch import PlanBars, PlanQuiet
 
@@ -64,20 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
         weights.config.language.max_positions, arguments.cut,
     )  # fmt: skip
     only = None if arguments.components is None else [name.strip() for name in arguments.components.split(",")]
+    start = time.perf_counter()
     options = {"only": only, "threads": arguments.threads, "taps": arguments.taps}
     if arguments.quiet:
         built = export_plans(weights, arguments.out, settings, progress=PlanQuiet(), **options)
     else:
         with PlanBars() as bars:
             built = export_plans(weights, arguments.out, settings, progress=bars, **options)
-    report = {
-        "directory": arguments.out, "flavour": settings.flavour.name, "precision": settings.precision,
-        "gpu": list(settings.gpus), "components": {item.name: dataclasses.asdict(item) for item in built},
-    }  # fmt: skip
+    found = report(arguments.source, arguments.out, settings, built, time.perf_counter() - start)
     if arguments.report is not None:
-        arguments.report.write_text(json.dumps(report, indent=1) + "\n")
+        arguments.report.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.json:
-        print_json(report)
+        print_json(found)
     else:
         _tell(arguments.out, built)
     return 0

@@ -42,6 +42,7 @@ class BuiltPlan:
     reasons: list[str]  # why it was built; empty: it was fresh
     seconds: float
     bytes: int  # of the plan
+    weights: int  # bytes of the weights that its plans read
     memory: int  # peak of the builder, bytes
     layers: int
     operators: str
@@ -103,7 +104,7 @@ def status(out: str | Path, weights: Any | None = None, settings: Settings | Non
 
 def _kept(name: str, progress: PlanQuiet) -> BuiltPlan:
     progress.fresh(name)
-    return BuiltPlan(name, [], 0.0, 0, 0, 0, "")
+    return BuiltPlan(name, [], 0.0, 0, 0, 0, 0, "")
 
 
 def _known(out: Path, weights: Any, settings: Settings) -> PlanManifest:
@@ -148,7 +149,7 @@ class _Work:
         made = self._entry(graph, before)
         if before is not None and self._only_code(before, made):  # other code that makes the same graph
             entry = dataclasses.replace(before, key=made.key)
-            return entry, {}, BuiltPlan(name, reasons, time.perf_counter() - start, 0, 0, 0, entry.operators)
+            return entry, {}, BuiltPlan(name, reasons, time.perf_counter() - start, 0, 0, 0, 0, entry.operators)
         if graph.operators != "none":
             self.progress.note(name, f"operators of domain spar are {graph.operators}")
         plans, memory, layers, timing = self._build(graph, made)
@@ -157,7 +158,8 @@ class _Work:
         made = dataclasses.replace(made, plan=plans[0], constants=constants, seconds=round(seconds, 3), memory=memory,
                                    cut=_between(graph, plans))  # fmt: skip
         made = dataclasses.replace(made, verified=self._verified(made))
-        built = BuiltPlan(name, reasons, seconds, sum(plan.size for plan in plans), memory, layers, graph.operators)
+        size, weights = sum(plan.size for plan in plans), sum(map(_bytes, graph.slots))
+        built = BuiltPlan(name, reasons, seconds, size, weights, memory, layers, graph.operators)
         return made, timing, built
 
     def _entry(self, graph: Any, before: PlanEntry | None) -> PlanEntry:

@@ -62,6 +62,43 @@ def test_weights_that_do_not_come_back_fail_the_stage(tmp_path, weights):
         assert rows.close() == int(sticky)
 
 
+def test_what_is_built_of_a_flavour():
+    assert list(engines.variants("rtx", "sm86")) == ["rtx", "rtx-stripped", "rtx-cut"]
+    assert list(engines.variants("rtx", "sm120")) == ["rtx", "rtx-stripped", "rtx-cut", "rtx-fp8"]
+    assert list(engines.variants("tensorrt", "sm90")) == ["tensorrt", "tensorrt-stripped", "tensorrt-fp8"]
+
+
+def test_a_picture_that_differs_fails_the_stage(tmp_path, weights):
+    """A backend whose whole picture is that of its steps, and one whose is not."""
+
+    class Drawing:
+        def __init__(self, off):
+            self.off = off
+
+        def run(self, component, inputs):
+            d = weights.config.dit
+            if component == "context":
+                return {"cross_keys": np.zeros((1, 2, 1, 64, 1)), "cross_values": np.zeros((1, 2, 1, 64, 1))}
+            if component == "modulation":
+                steps = len(inputs["timesteps"])
+                return {"modulation": np.zeros((steps, d.depth, 6, d.width)),
+                        "final_modulation": np.zeros((steps, 2, d.width))}  # fmt: skip
+            if component == "dit":
+                return {"velocity": np.repeat(inputs["latent"], 2, axis=0)}
+            shape = (1, 3, 4, 4)
+            if component == "image":
+                return {"image": np.ones(shape) + self.off}
+            return {"image": np.ones(shape)}
+
+    for off in (0.0, 0.5):
+        rows = Rows(tmp_path / str(off))
+        engines.picture(rows, Drawing(off), weights, "rtx")
+        assert rows.close() == int(off > 0)
+        (row,) = found(tmp_path / str(off))
+        assert (row["name"], row["ok"]) == ("picture rtx", off == 0)
+        assert row["single_ms"] >= 0
+
+
 def test_a_build_of_onnxruntime_without_cuda(tmp_path):
     import onnxruntime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -273,8 +274,15 @@ def test_the_command(weights, tmp_path, capsys):
     found = json.loads(report.read_text())
     assert found["gpu"] == ["sm89"]
     assert set(found["components"]["lm_head"]) >= {"seconds", "bytes", "memory", "layers", "reasons"}
+    assert found["weights"] == found["components"]["lm_head"]["weights"] == 2 * math.prod(
+        weights.info("lm_head.weight").shape)  # fmt: skip
+    assert found["memory_over_weights"] == pytest.approx(found["memory"] / found["weights"], abs=1e-3)
+    assert found["builder"].startswith("tensorrt_rtx 1.")
+    assert found["exporter_memory"] > 10e6
     assert cli.main([*arguments, "--json", "-q"]) == 0
-    assert json.loads(capsys.readouterr().out)["components"]["lm_head"]["reasons"] == []
+    again = json.loads(capsys.readouterr().out)
+    assert again["components"]["lm_head"]["reasons"] == []
+    assert (again["built"], again["memory_over_weights"]) == (0, None)
     assert cli.main(["status", str(tmp_path / "out")]) == 0
     assert "lm_head  fresh" in capsys.readouterr().out
     assert cli.main(["status", str(tmp_path / "out"), str(weights.directory)]) == 1
