@@ -129,13 +129,13 @@ def test_a_client_that_leaves_cancels_its_request(client, server):
 
 def test_what_exceeds_the_memory_budget_is_the_requests_fault(serving):
     pytest.importorskip("spar_engine._native")
-    options = {"backend": "native", "memory_budget": 12_000_000, "cache_bytes": 0}
+    options = {"backend": "native", "memory_budget": 7_000_000, "cache_bytes": 0}
     with serving(options, warmup=False) as (url, engine):
         body = {"prompt": "x", "num_inference_steps": 1}
         assert httpx.post(f"{url}/v1/images/generations", json=body, timeout=60).status_code == 200
         answer = httpx.post(f"{url}/v1/images/generations", json=body | {"size": "256x256"}, timeout=60)
         assert answer.status_code == 400
-        assert "memory_budget is 12 MB" in answer.json()["error"]["message"]
+        assert "memory_budget is 7 MB" in answer.json()["error"]["message"]
         assert engine.metrics()["components"]["dit"]["calls"] == 1
 
 
