@@ -19,19 +19,22 @@ def _value(index: int | None) -> int:
 
 
 def table(requests: list[Asked | None], slots: int) -> np.ndarray:
-    """[batch, slots, fields] int64: the scene, then every object that is asked for; ANYTHING in place of no request."""
+    """[batch, slots, fields] int64: the scene, then every object that is asked for, of two related ones the left or
+    upper one first; ANYTHING in place of no request."""
     found = np.zeros((len(requests), slots, len(FIELDS)), np.int64)
     for rows, request in zip(found, requests, strict=True):
         if request is None:
             rows[0, 0] = ANYTHING
             continue
+        turned = request.relation is not None and request.relation % 2  # right of, below: the other one first
         objects = [
             (OBJECT, _value(p.shape), _value(p.colour), _value(p.size), _value(p.quadrant), 0, 0, 0)
-            for p in request.parts
+            for p in (request.parts[::-1] if turned else request.parts)
             for _ in range(p.number)
         ]
         rows[0] = (SCENE, 0, 0, 0, 0, 0, _value(request.background), len(objects))
         rows[1 : 1 + len(objects)] = objects
         if request.relation is not None:
-            rows[1:3, 5] = 1 + request.relation, 1 + (request.relation ^ 1)
+            first = request.relation ^ 1 if turned else request.relation
+            rows[1:3, 5] = 1 + first, 1 + (first ^ 1)
     return found

@@ -62,6 +62,8 @@ def test_slots_hold_every_object_and_both_sides_of_a_relation():
     assert first["colour"][:3].tolist() == [0, 1, 0]
     assert first["relation"][1:3].tolist() == [1 + RELATIONS.index("above"), 1 + RELATIONS.index("below")]
     assert (first["background"][0], first["number"][0]) == (3, 2)
+    again = slots.table([Asked((square, star), RELATIONS.index("below"), 2)], 16)
+    assert (again[0] == table[0]).all()
     assert table[1, 0, 0] == slots.ANYTHING
     assert not table[1, 1:].any()
     assert table[2, 0, FIELDS.index("number")] == 3

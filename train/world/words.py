@@ -113,6 +113,5 @@ def ask(rng: np.random.Generator, scenes: Scenes, i: int) -> Asked:
     tally: dict[tuple[int, int | None], int] = {}
     for kind in zip(shape[:count], colour[:count] if draw < 0.8 else [None] * count, strict=True):
         tally[kind] = tally.get(kind, 0) + 1
-    parts = [Part(number, *kind) for kind, number in tally.items()]
-    rng.shuffle(parts)
-    return Asked(tuple(parts), None, background)
+    # In reading order, as `plain`: of two different objects the first one named stands first.
+    return Asked(tuple(Part(number, *kind) for kind, number in tally.items()), None, background)
