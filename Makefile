@@ -95,6 +95,7 @@ $(VENV)/.triton: $(VENV)/.packages
 
 cuda-check: setup $(VENV)/.triton
 	@$(RUN)/python csrc/cuda/check.py --report bench/results/cuda/resources.json
+	@PATH="$(CURDIR)/$(RUN):$$PATH" CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(RUN)/python csrc/cuda/whole.py build/cuda-check
 	@OMP_NUM_THREADS=1 $(RUN)/python -m pytest tests/cuda tests/triton tests/export/test_triton_aot.py
 
 # Runs from a copied tree with what the machine's own $(PYTHON) has; nothing is installed or fetched.

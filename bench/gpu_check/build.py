@@ -25,25 +25,29 @@ CUBINS = ROOT / "build" / "gpu-check" / "cubins"
 def sources(root: Path = ROOT) -> list[Path]:
     """Every file of the extension."""
     cuda = root / "csrc" / "cuda"
-    return [*sorted(cuda.glob("*/*.cu")), *sorted((cuda / "bindings").glob("*.cpp")), cuda / "core" / "launch.cpp",
-            root / "csrc" / "cpu" / "dims.cpp"]  # fmt: skip
+    return [*sorted(cuda.glob("*/*.cu")), *sorted(cuda.glob("*/*.cpp")), root / "csrc" / "cpu" / "dims.cpp"]
 
 
 def commands(nvcc: str, arch: str, includes: list[str], out: Path, target: Path, root: Path = ROOT) -> list[list[str]]:
     """The compilations, then the link."""
-    flags = ["-std=c++20", "-O3", "-arch", arch, "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+    target_of = f"-gencode=arch={arch.replace('sm_', 'compute_')},code={arch}"  # no second pass for a plain sm_90
+    flags = ["-std=c++20", "-O3", target_of, "-Xcompiler", "-fPIC,-fvisibility=hidden"]
     folders = [f"-I{folder}" for folder in (root / "csrc" / "include", root / "csrc" / "cuda", *includes)]
     made, objects = [], []
     for number, source in enumerate(sources(root)):
         objects.append(str(out / f"{number}.o"))
         made.append([nvcc, *flags, *folders, "-c", str(source), "-o", objects[-1]])
-    made.append([nvcc, "-shared", "-cudart", "static", "-arch", arch, *objects, "-o", str(target)])
+    made.append([nvcc, "-shared", "-cudart", "static", target_of, *objects, "-o", str(target)])
     return made
 
 
 def headers() -> list[str]:
     """Folders of Python's and pybind11's headers; pybind11's from its own package, else from torch."""
-    found = [sysconfig.get_path("include")]
+    places = (sysconfig.get_path("include"), sysconfig.get_path("include", "posix_prefix"),
+              sysconfig.get_config_var("INCLUDEPY"))  # fmt: skip
+    found = [next((place for place in places if place and (Path(place) / "Python.h").exists()), None)]
+    if found[0] is None:
+        raise FileNotFoundError(f"there is no Python.h in {', '.join(map(str, places))}; install python3-dev")
     if importlib.util.find_spec("pybind11") is not None:
         import pybind11
 
@@ -79,7 +83,7 @@ def extension() -> dict[str, Any]:
         *compiles, link = commands(nvcc, arch, headers(), Path(folder), target)
         for done in pool.map(_call, compiles):
             if done.returncode:
-                raise RuntimeError(f"{' '.join(done.args[-3:])}: {done.stdout[-1500:]}")
+                raise RuntimeError(f"{done.args[-3]}: {done.stdout[-1500:]}")
         if (done := _call(link)).returncode:
             raise RuntimeError(done.stdout[-1500:])
     importlib.invalidate_caches()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,17 @@ from spar_engine.oracle import bounds
 from spar_engine.oracle.check import Report, check
 
 from .build import CUBINS
-from .stages import Rows
+from .stages import Rows, rows_of
 
-OPS = ("relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "glumbconv_core",
-       "guide_and_step", "clamp_resize_uint8", "dynamic_token_routing")  # fmt: skip
+OPS = ("relu_linear_attention", "cross_attention", "layer_norm_modulate", "layer_norm_quantize", "gate_residual",
+       "gate_residual_quantize", "quantize_rows", "glumbconv_core", "guide_and_step", "clamp_resize_uint8",
+       "dynamic_token_routing")  # fmt: skip
+ORACLES = {"layer_norm_quantize": "layer_norm_modulate", "gate_residual_quantize": "gate_residual"}
+"""Whose equation it is, of those that are another one with a result in 8 bits."""
 HALF = {
     "relu_linear_attention": ("query", "key", "value"), "cross_attention": ("query", "keys", "values"),
-    "gate_residual": ("y",), "glumbconv_core": ("x", "weight"), "guide_and_step": ("velocity",),
+    "gate_residual": ("y",), "gate_residual_quantize": ("y",), "quantize_rows": ("x",),
+    "glumbconv_core": ("x", "weight"), "guide_and_step": ("velocity",),
     "dynamic_token_routing": ("levels", "w1", "w2", "proj_weight"),
 }  # fmt: skip
 """Inputs that are bf16 where an implementation is; the others stay float32."""
@@ -34,7 +40,7 @@ FEW = {"relu_linear_attention": ("usual", "long"), "cross_attention": ("head-72"
 
 
 def oracle(op: str) -> Any:
-    return importlib.import_module(f"spar_engine.oracle.{op}")
+    return importlib.import_module(f"spar_engine.oracle.{ORACLES.get(op, op)}")
 
 
 def examples(op: str, few: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,6 +97,18 @@ class Calls:
     def gate_residual(self, x, y, shift, scale, gate=None):
         return self.ops.gate_residual_norm(x, y, gate, shift, scale, 1e-6)
 
+    def layer_norm_quantize(self, x, shift, scale):
+        values, scales = self.ops.layer_norm_modulate(x, shift, scale, 1e-6, True)
+        return values, scales.squeeze(-1)
+
+    def gate_residual_quantize(self, x, y, shift, scale, gate=None):
+        out, (values, scales) = self.ops.gate_residual_norm(x, y, gate, shift, scale, 1e-6, True)
+        return out, values, scales.squeeze(-1)
+
+    def quantize_rows(self, x):
+        values, scales = self.ops.quantize_rows(x)
+        return values, scales.squeeze(-1)
+
     def glumbconv_core(self, x, weight, bias):
         return (self.ops.glumbconv_core(x, weight, bias),)
 
@@ -112,6 +130,10 @@ class Calls:
 
 def checked(op: str, results: tuple[np.ndarray, ...], inputs: dict[str, Any]) -> Report:
     """The oracle's own check of float32 results."""
+    if op == "layer_norm_quantize":
+        return oracle(op).check_quantized(*results, inputs)
+    if op == "gate_residual_quantize":
+        return oracle(op).check_result(results[0], inputs, normed=results[1], normed_scales=results[2])
     if op == "gate_residual":
         return oracle(op).check_result(results[0], inputs, normed=results[1])
     if op == "dynamic_token_routing":
@@ -142,7 +164,7 @@ def checked_half(op: str, results: tuple[np.ndarray, ...], inputs: dict[str, Any
 
 
 def implementations(device: str = "cuda") -> dict[str, Any]:
-    """Every implementation that runs on this machine; "torch" always."""
+    """Every implementation that runs on this machine; "torch" always, "triton", which compiles first, at the end."""
     found: dict[str, Any] = {}
     if device != "cpu":
         from spar_engine.backends.cuda_ops import CudaOps
@@ -151,13 +173,14 @@ def implementations(device: str = "cuda") -> dict[str, Any]:
         arch = built_for(torch.cuda.get_device_capability())
         if importlib.util.find_spec("spar_engine._cuda") is not None:
             found["cuda"] = CudaOps(importlib.import_module("spar_engine._cuda"))
+        if arch and (CUBINS / "manifest.json").exists():
+            found["cubins"] = TritonOps(Cubins(CUBINS, arch), arch=arch)
+        found["torch"] = TorchOps(torch.bfloat16)
         if importlib.util.find_spec("triton") is not None:
             from spar_engine.ops.triton.run import Jit
 
             found["triton"] = TritonOps(Jit(), arch=arch or 80)
-        if arch and (CUBINS / "manifest.json").exists():
-            found["cubins"] = TritonOps(Cubins(CUBINS, arch), arch=arch)
-    return found | {"torch": TorchOps(torch.bfloat16)}
+    return found or {"torch": TorchOps(torch.bfloat16)}
 
 
 def check_one(name: str, ops: Any, op: str, inputs: dict[str, Any], device: str) -> dict[str, Any]:
@@ -173,21 +196,49 @@ def check_one(name: str, ops: Any, op: str, inputs: dict[str, Any], device: str)
     return {"ok": again, "of_bound": round(report.ratio, 4), "same_bits": again}
 
 
-def run(rows: Rows, device: str = "cuda", few: bool = False, only: str | None = None) -> None:
-    """Rows for every implementation (or `only` one), op and example."""
+def run(
+    rows: Rows, device: str = "cuda", few: bool = False, only: str | None = None, done: frozenset[str] = frozenset(),
+    alive: Callable[[], bool] = lambda: True,
+) -> bool:  # fmt: skip
+    """Rows for every implementation (or `only` one), op and example, but for those that are `done`.
+
+    alive    asked after a row; where it says no, the process is of no more use
+    returns  whether all was done
+    """
     for name, ops in implementations(device).items():
-        if only not in (None, name) or (few and name == "torch"):
+        if only not in (None, name) or (few and name in ("torch", "triton")):
             continue
         for op in OPS:
-            for example, inputs in examples(op, few):
+            # Triton compiles anew for the sizes of every example, which takes a second each.
+            for example, inputs in examples(op, few or name == "triton"):
                 if name == "torch" and "lengths" in inputs:
                     continue  # torch multiplies what lies beyond a prompt's end by 0, and the examples have NaN there
-                rows.attempt(f"{name} {op}[{example}]", lambda args=(name, ops, op, inputs): check_one(*args, device))
+                row = f"{name} {op}[{example}]"
+                if row in done:
+                    continue
+                rows.attempt(row, lambda args=(name, ops, op, inputs): check_one(*args, device))
+                if not alive():
+                    return False
+    return True
+
+
+def alive() -> bool:
+    """Whether the GPU still answers: after a fault in a kernel no call of the process does."""
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
 
 
 def main(arguments: list[str]) -> int:
-    rows = Rows(arguments[-1])
-    run(rows, few="--few" in arguments)
+    """A process that a kernel has spoilt is replaced by a new one, which goes on with the next row."""
+    path = Path(arguments[-1])
+    done = rows_of(path)
+    rows = Rows(path)
+    rows.failed = any(row.get("ok") is False for row in done)
+    if not run(rows, few="--few" in arguments, done=frozenset(row["name"] for row in done), alive=alive):
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *arguments])
     return rows.close()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from spar_engine.backends.cuda import CudaBackend
 from spar_engine.config import preset
+from spar_engine.image.resample import samples
 from spar_engine.modules.fused.table import Unsupported
 from spar_engine.runtime.assemble import host_parts
 
@@ -63,61 +64,85 @@ def in_graph(work: Callable[[], Any], device: str, repeats: int = 20) -> dict[st
     return {key: value / repeats if key.endswith("ms") else value for key, value in found.items()}
 
 
-def calls(config: Any, device: str) -> dict[str, tuple[str, tuple[Any, ...], int]]:
-    """Calls of a step at a model's sizes, both branches: op, arguments, and the bytes that must move."""
-    d, tokens, keys = config.dit, config.dit.sample_size**2, config.query_count + 32
+def calls(
+    config: Any, device: str, batch: int = 2, side: int | None = None
+) -> dict[str, tuple[str, tuple[Any, ...], int]]:
+    """Calls of a step at a model's sizes: op, arguments, and the bytes that must move.
+
+    batch  rows of the condition, two branches unless given; side of the latent picture, the model's unless given
+    """
+    d = config.dit
+    side = side or d.sample_size
+    tokens, keys, hidden = side**2, config.query_count + 32, d.mlp_width
     rng = torch.Generator(device).manual_seed(0)
 
     def made(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
         return torch.randn(shape, generator=rng, device=device).to(dtype)
 
-    qkv = [part.unflatten(-1, (d.heads, -1)).transpose(1, 2) for part in made(2, tokens, 3 * d.width).chunk(3, dim=-1)]
-    query = made(2, tokens, d.width).unflatten(-1, (d.cross_heads, -1)).transpose(1, 2)
-    cross = [made(2, d.cross_heads, keys, d.cross_head_dim) for _ in range(2)]
-    x, y = made(2, tokens, d.width, dtype=torch.float32), made(2, tokens, d.width)
-    row = made(2, d.width, dtype=torch.float32)
-    hidden, side = d.mlp_width, d.sample_size
-    grown = made(2, side, side, 2 * hidden), made(9, 2 * hidden), made(2 * hidden, dtype=torch.float32)
-    lengths = torch.tensor([keys, keys - 19], dtype=torch.int32, device=device)
+    qkv = [part.unflatten(-1, (d.heads, -1)).transpose(1, 2)
+           for part in made(batch, tokens, 3 * d.width).chunk(3, dim=-1)]  # fmt: skip
+    query = made(batch, tokens, d.width).unflatten(-1, (d.cross_heads, -1)).transpose(1, 2)
+    cross = [made(batch, d.cross_heads, keys, d.cross_head_dim) for _ in range(2)]
+    x, y = made(batch, tokens, d.width, dtype=torch.float32), made(batch, tokens, d.width)
+    row = made(batch, d.width, dtype=torch.float32)
+    grown = made(batch, side, side, 2 * hidden), made(9, 2 * hidden), made(2 * hidden, dtype=torch.float32)
+    lengths = torch.full((batch,), keys, dtype=torch.int32, device=device)
+    lengths[-1] -= 19
     width, levels = config.language.width, len(config.levels)
     router = (made(levels, keys, width), made(width // 2, width), made(width // 2), made(levels, width // 2),
               made(levels), made(levels), made(width), made(width), made(width, width), made(width), 1.0)  # fmt: skip
-    size = 2 * tokens * d.width
+    latent, table = made(1, d.in_channels * tokens, dtype=torch.float32), made(4, 4, dtype=torch.float32)
+    pixels = side * config.decoder.upscale
+    low, share = (torch.from_numpy(part).to(device) for part in samples(pixels, pixels * 7 // 8))
+    place, size = (low.int(), share.float()), batch * tokens * d.width
     return {
-        "relu_linear_attention": ("relu_linear_attention", tuple(qkv), 2 * 4 * size),
-        "cross_attention": ("cross_attention", (query, *cross, lengths), 2 * (2 * size + 2 * cross[0].numel())),
+        "relu_linear_attention": ("relu_linear_attention", tuple(qkv), 8 * size),
+        "cross_attention": ("cross_attention", (query, *cross, lengths), 4 * size + 4 * cross[0].numel()),
         "layer_norm_modulate": ("layer_norm_modulate", (x, row, row, 1e-6), 6 * size),
         "gate_residual": ("gate_residual", (x, y, row), 10 * size),
         "gate_residual_norm": ("gate_residual_norm", (x, y, row, row, row, 1e-6), 12 * size),
-        "glumbconv_core": ("glumbconv_core", grown, 2 * 3 * 2 * tokens * hidden),
+        "gate_residual_norm_e4m3": ("gate_residual_norm", (x, y, row, row, row, 1e-6, True), 11 * size),
+        "quantize_rows": ("quantize_rows", (made(batch * tokens, hidden),), 3 * batch * tokens * hidden),
+        "glumbconv_core": ("glumbconv_core", grown, 6 * batch * tokens * hidden),
         "dynamic_token_routing": ("dynamic_token_routing", router,
                                   2 * (levels * keys * width + keys * width + 3 * width * width // 2)),
+        "guide_and_step": ("guide_and_step", (made(2, 1, latent.numel()), row[0, :1], table, latent, latent.clone(), 1),
+                           20 * latent.numel()),
+        "clamp_resize_uint8": ("clamp_resize_uint8", (made(1, 3, pixels, pixels), place, place),
+                               6 * pixels**2 + 3 * (pixels * 7 // 8) ** 2),
     }  # fmt: skip
 
 
+LARGE = ("relu_linear_attention", "layer_norm_modulate", "gate_residual_norm", "gate_residual_norm_e4m3",
+         "quantize_rows", "glumbconv_core")  # fmt: skip
+"""Memory-bound operators that are measured beside the machine's copy bandwidth too, at sizes that no cache holds."""
+
+
 def kernels(rows: Rows, config: Any, device: str) -> None:
-    """Every op in every implementation, and compiled by torch, at the sizes of a model."""
+    """Every op in every implementation, and compiled by torch, at the sizes of a model; and of 2048-pixel pictures."""
     every = calls(config, device)
-    for name, ops in implementations(device).items():
+    if device != "cpu":
+        large = calls(config, device, 4, 64)
+        every |= {f"{label}@large": large[label] for label in LARGE}
+    found = implementations(device)
+    for name, ops in found.items():
         for label, (op, arguments, moved) in every.items():
             work = getattr(ops, op)
-            try:
-                with torch.inference_mode():
-                    work(*arguments)
-            except Unsupported:
-                continue
             rows.attempt(f"{label} {name}", lambda work=work, a=arguments, b=moved: _timed(work, a, b, device))
     if device != "cpu":
-        plain = implementations(device)["torch"]
+        plain = found["torch"]
         for label in ("relu_linear_attention", "glumbconv_core", "dynamic_token_routing"):
             op, arguments, moved = every[label]
             work = torch.compile(getattr(plain, op), dynamic=False)
             rows.attempt(f"{label} torch-compile", lambda work=work, a=arguments, b=moved: _timed(work, a, b, device))
 
 
-def _timed(work: Callable[..., Any], arguments: tuple[Any, ...], moved: int, device: str) -> dict[str, float]:
-    with torch.inference_mode():
-        found = in_graph(lambda: work(*arguments), device)
+def _timed(work: Callable[..., Any], arguments: tuple[Any, ...], moved: int, device: str) -> dict[str, Any]:
+    try:
+        with torch.inference_mode():
+            found = in_graph(lambda: work(*arguments), device)
+    except Unsupported:
+        return {"ok": None, "reason": "not taken by this implementation"}
     return found | {"gb_per_s": moved / found["ms"] / 1e6}
 
 

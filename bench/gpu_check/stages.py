@@ -98,9 +98,11 @@ def run_stages(
     run: Callable[[Sequence[str], float, Path], Ended] = execute,
     lacking: Callable[[Sequence[str]], list[str]] = missing,
     clock: Callable[[], float] = time.monotonic,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = lambda text: print(text, flush=True),
+    after: Callable[[list[dict[str, Any]]], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
-    """Run all stages within `budget` seconds; returns for each its status, reason, seconds, rows and last output.
+    """Run all stages within `budget` seconds; returns for each its status, reason, seconds, rows and last output, and
+    hands what there is so far to `after` each time.
 
     status  "passed", "failed", "timed out", or "skipped" with the reason: a tool that is missing, or no time left
     """
@@ -120,6 +122,7 @@ def run_stages(
             found["status"], found["reason"] = _verdict(ended, found["rows"], limit)
         say(line(found))
         done.append(found)
+        after(done)
     return done
 
 

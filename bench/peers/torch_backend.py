@@ -52,7 +52,9 @@ class TorchPeerBackend:
         given = [self._to(inputs[name], tensor.exact) for name, tensor in spec.inputs.items()]
         with torch.inference_mode():
             outputs = module(*given)
-        return {name: value if name in STAYS else self._from(value)
+        # inductor's own graphs take back what they returned at their next call
+        kept = torch.clone if self.mode == "max-autotune" else lambda value: value
+        return {name: kept(value) if name in STAYS else self._from(value)
                 for name, value in zip(spec.outputs, outputs, strict=True)}  # fmt: skip
 
     def unload(self, component: str) -> None:

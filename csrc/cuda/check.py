@@ -1,6 +1,6 @@
 """Compiles every CUDA kernel for every target and records what it takes: registers, shared memory, spills.
 
-python csrc/cuda/check.py [--arch sm_90a ...] [--report FILE]
+python csrc/cuda/check.py [--arch sm_90a ...] [--op OP ...] [--report FILE]
 
 Fails where a kernel does not compile or a hot one spills. nvcc is found on the path, under CUDA_HOME or
 /usr/local/cuda, or where NVIDIA's wheels for this Python put it (docs/build.md). No GPU is needed.
@@ -26,6 +26,7 @@ FLAGS = ("-std=c++20", "-O3", "-Xptxas", "-v", f"-I{CUDA}", f"-I{CUDA.parent / '
 # Kernels of the sampler's inner loop and of routing at the models' sizes; wider instances than those are spares.
 HOT = re.compile(
     r"attend<(16|32), Part|attend<(80|112)>|core\(|(norm|add)_rows<\w+( \w+)?, (2|5|9)>|step<|resize<"
+    r"|quantize<\w+( \w+)?, (2|3|6)>"
     r"|route::kernel|mix::kernel<(2|4|6)>"
 )
 
@@ -89,11 +90,15 @@ def spilling(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> list[st
     ]
 
 
-def check(nvcc: str, targets: tuple[str, ...], ptx: bool = True, say=lambda text: None) -> dict:
-    """op -> kernel -> target -> figures, for every op."""
+def operators() -> list[str]:
+    return sorted(source.parent.name for source in CUDA.glob("*/sm80.cu"))
+
+
+def check(nvcc: str, targets: tuple[str, ...], ptx: bool = True, say=lambda text: None, ops=()) -> dict:
+    """op -> kernel -> target -> figures, for every op or those that are named."""
     report: dict = {}
-    for source in sorted(CUDA.glob("*/sm80.cu")):
-        op = source.parent.name
+    for op in ops or operators():
+        source = CUDA / op / "sm80.cu"
         say(f"cuda-check: {op}")
         kernels = report.setdefault(op, {})
         for target in targets:
@@ -107,14 +112,17 @@ def check(nvcc: str, targets: tuple[str, ...], ptx: bool = True, say=lambda text
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", nargs="+", default=TARGETS, help=f"targets, {' '.join(TARGETS)} unless given")
+    parser.add_argument("--op", nargs="+", default=(), choices=operators(), help="these alone; all unless given")
     parser.add_argument("--report", type=Path, help="JSON file that takes the figures")
     options = parser.parse_args()
     nvcc = find_nvcc()
     if nvcc is None:
         raise SystemExit(f"cuda-check: there is no nvcc; {REMEDY}")
     version = re.search(r"V[\d.]+", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[0]
-    report = check(nvcc, tuple(options.arch), say=lambda text: print(text, flush=True))
+    report = check(nvcc, tuple(options.arch), say=lambda text: print(text, flush=True), ops=options.op)
     if options.report:
+        if options.op and options.report.exists():  # the others stay as they were
+            report = json.loads(options.report.read_text("utf-8"))["ops"] | report
         text = json.dumps({"nvcc": version, "ptx": PTX, "ops": report}, indent=1, sort_keys=True)
         # One line a target: people compare them.
         text = re.sub(r'\{\s+("registers[^{}]*?)\s+\}', lambda m: "{" + re.sub(r"\s+", " ", m[1]) + "}", text)

@@ -65,6 +65,11 @@ class CudaBackend(TorchBackend):
             why = "shows no driver" if not gpu.present() else "has a driver, but this torch finds no device"
             raise BackendError(f"cuda: device={device!r} needs an NVIDIA GPU and torch for CUDA; this machine {why}; "
                                "use backend='native'")  # fmt: skip
+        if precision == "fp8" and device.startswith("cuda"):
+            found = torch.cuda.get_device_capability(device)
+            if found < (8, 9):
+                raise BackendError("cuda: precision='fp8' needs compute capability 8.9 or later; this GPU has "
+                                   f"{found[0]}.{found[1]}; use precision='bf16'")  # fmt: skip
         super().__init__(weights, precision=PRECISIONS[precision], device=device, threads=threads)
         self.precision, self.bucket = precision, bucket
         self.ops, self.missing = operators(self.device, self._dtype, kernels, cubins)

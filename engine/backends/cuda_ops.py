@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ..errors import BackendError, SparError
+from ..modules.fused.linear import Quantized
 from ..modules.fused.table import Dispatched, TorchOps, Unsupported
-from ..modules.fused.triton import TritonOps, stream_of, token_major
+from ..modules.fused.triton import TritonOps, result_rows, stream_of, token_major
 from ..ops.cubins import Cubins, built_for
 
 KERNELS = ("auto", "cuda", "triton", "torch")
@@ -47,11 +48,19 @@ class CudaOps:
         return out
 
     def layer_norm_modulate(
-        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
-    ) -> torch.Tensor:
+        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, eight: bool = False
+    ) -> torch.Tensor | Quantized:
         self._rows("layer_norm_modulate", x)
-        out = torch.empty_like(x, dtype=self.half)
-        self.module.layer_norm_modulate(x=x, shift=shift, scale=scale, eps=eps, out=out, stream=stream_of(x))
+        out, stored, scales = result_rows(x, self.half, eight)
+        self.module.layer_norm_modulate(x=x, shift=shift, scale=scale, eps=eps, out=stored, out_scales=scales,
+                                        stream=stream_of(x))  # fmt: skip
+        return out
+
+    def quantize_rows(self, x: torch.Tensor) -> Quantized:
+        self._rows("quantize_rows", x)
+        out, stored, scales = result_rows(x, self.half, True)
+        self.module.quantize_rows(x=x.flatten(0, -2), values=stored.flatten(0, -2), scales=scales.flatten(),
+                                  stream=stream_of(x))  # fmt: skip
         return out
 
     def gate_residual(self, x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
@@ -68,11 +77,13 @@ class CudaOps:
         shift: torch.Tensor,
         scale: torch.Tensor,
         eps: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        eight: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | Quantized]:
         self._rows("gate_residual", x, y)
-        out, normed = torch.empty_like(x), torch.empty_like(x, dtype=self.half)
-        self.module.gate_residual(x=x, y=y, gate=gate, out=out, normed=normed, shift=shift, scale=scale, eps=eps,
-                                  stream=stream_of(x))  # fmt: skip
+        out = torch.empty_like(x)
+        normed, stored, scales = result_rows(x, self.half, eight)
+        self.module.gate_residual(x=x, y=y, gate=gate, out=out, normed=stored, normed_scales=scales, shift=shift,
+                                  scale=scale, eps=eps, stream=stream_of(x))  # fmt: skip
         return out, normed
 
     def glumbconv_core(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

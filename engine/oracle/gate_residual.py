@@ -32,13 +32,18 @@ def bound(inputs: Inputs, dtype: str = "f32") -> np.ndarray:
 
 
 def check_result(
-    got: np.ndarray, inputs: Inputs, dtype: str = "f32", normed: np.ndarray | None = None, normed_dtype: str = "f32"
-) -> Report:
-    """Compares a sum (bf16 widened) with the equation, and `normed`, where given, with the norm of that very sum."""
+    got: np.ndarray, inputs: Inputs, dtype: str = "f32", normed: np.ndarray | None = None, normed_dtype: str = "f32",
+    normed_scales: np.ndarray | None = None,
+) -> Report:  # fmt: skip
+    """Compares a sum (bf16 widened) with the equation, and `normed`, where given, with the norm of that very sum; with
+    `normed_scales` it is e4m3."""
     report = check(got, gate_residual(**inputs), bound(inputs, dtype), "out", dtype=dtype)
     if normed is not None:
         norm = {name: inputs[name] for name in ("shift", "scale", "eps") if name in inputs}
-        layer_norm_modulate.check_result(normed, {"x": got, **norm}, normed_dtype)
+        if normed_scales is None:
+            layer_norm_modulate.check_result(normed, {"x": got, **norm}, normed_dtype)
+        else:
+            layer_norm_modulate.check_quantized(normed, normed_scales, {"x": got, **norm})
     return report
 
 

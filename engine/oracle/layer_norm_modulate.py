@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import bounds
+from . import bounds, quantize_rows
 from .check import Report, check
 
 Inputs = dict[str, np.ndarray | float]
@@ -44,6 +44,12 @@ def bound(inputs: Inputs, dtype: str = "f32") -> np.ndarray:
 def check_result(got: np.ndarray, inputs: Inputs, dtype: str = "f32") -> Report:
     """Compares a result (bf16 widened) with the equation; MismatchError where it is outside the bound."""
     return check(got, layer_norm_modulate(**inputs), bound(inputs, dtype), "out", dtype=dtype)
+
+
+def check_quantized(values: np.ndarray, scales: np.ndarray, inputs: Inputs) -> Report:
+    """Compares a result in e4m3 and its rows' scales with the equation; MismatchError where it is outside the bound."""
+    exact = bounds.Bounded(layer_norm_modulate(**inputs), bound(inputs))
+    return quantize_rows.check_rows(values, scales, exact)
 
 
 def random_inputs(rng: np.random.Generator, batch: int, tokens: int, width: int) -> Inputs:

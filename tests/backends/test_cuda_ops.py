@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from spar_engine.backends.cuda import CudaBackend  # noqa: E402
 from spar_engine.backends.cuda_ops import CudaOps  # noqa: E402
+from spar_engine.modules.fused.linear import Fp8Linear  # noqa: E402
 from spar_engine.modules.fused.table import OPS, Dispatched, TorchOps, Unsupported  # noqa: E402
 
 BF16, F32, I32 = torch.bfloat16, torch.float32, torch.int32
@@ -53,18 +54,35 @@ class StandIn:
         out.copy_(PLAIN.cross_attention(query, keys, values, is_a(lengths, I32, batch)))
         self.called.append("cross_attention")
 
-    def layer_norm_modulate(self, *, x, shift, scale, out, eps=1e-6, stream):
-        batch, _, width = is_a(x, x.dtype, *x.shape, dense=True).shape
-        is_a(out, BF16, *x.shape, dense=True)
-        out.copy_(PLAIN.layer_norm_modulate(x, is_a(shift, F32, batch, width), is_a(scale, F32, batch, width), eps))
+    def layer_norm_modulate(self, *, x, shift, scale, out, out_scales=None, eps=1e-6, stream):
+        batch, tokens, width = is_a(x, x.dtype, *x.shape, dense=True).shape
+        vectors = is_a(shift, F32, batch, width), is_a(scale, F32, batch, width), eps
+        if out_scales is None:
+            is_a(out, BF16, *x.shape, dense=True).copy_(PLAIN.layer_norm_modulate(x, *vectors))
+        else:
+            is_a(out_scales, F32, batch, tokens, dense=True)
+            self._store(out, out_scales, PLAIN.layer_norm_modulate(x, *vectors, True))
         self.called.append("layer_norm_modulate")
 
-    def gate_residual(self, *, x, y, out, gate=None, normed=None, shift=None, scale=None, eps=1e-6, stream):
+    def quantize_rows(self, *, x, values, scales, stream):
+        rows, width = is_a(x, x.dtype, *x.shape, dense=True).shape
+        assert width % 8 == 0
+        self._store(values, is_a(scales, F32, rows, dense=True), PLAIN.quantize_rows(x))
+        self.called.append("quantize_rows")
+
+    def _store(self, values, scales, found):
+        is_a(values, torch.uint8, *found.values.shape, dense=True).copy_(found.values.view(torch.uint8))
+        scales.copy_(found.scales.squeeze(-1))
+
+    def gate_residual(
+        self, *, x, y, out, gate=None, normed=None, normed_scales=None, shift=None, scale=None, eps=1e-6, stream
+    ):
         batch, _, width = is_a(x, out.dtype, *out.shape, dense=True).shape
         is_a(y, BF16, *x.shape, dense=True)
         out.copy_(PLAIN.gate_residual(x, y, None if gate is None else is_a(gate, F32, batch, width)))
         if normed is not None:
-            self.layer_norm_modulate(x=out, shift=shift, scale=scale, out=normed, eps=eps, stream=stream)
+            self.layer_norm_modulate(x=out, shift=shift, scale=scale, out=normed, out_scales=normed_scales, eps=eps,
+                                     stream=stream)  # fmt: skip
             self.called.pop()
         self.called.append("gate_residual" if normed is None else "gate_residual_norm")
 
@@ -140,6 +158,36 @@ def test_components_and_pictures_are_the_same_through_the_extension(weights):
     assert ours.about()["answered"]["cross_attention"] == ["cuda"]
 
 
+def test_a_step_in_8_bits_through_the_extension(weights):
+    """Rows are quantised by the norm before a product where there is one, else by a kernel of their own."""
+    stand_in = StandIn()
+    ours = CudaBackend(weights, device="cpu", threads=1, precision="fp8")
+    ours.ops = Dispatched({"cuda": CudaOps(stand_in), "torch": PLAIN})
+    given = components(weights.config)["dit"].example(np.random.default_rng(2))
+    want = CudaBackend(weights, device="cpu", threads=1, precision="fp8").run("dit", given)["velocity"]
+    assert np.array_equal(ours.run("dit", given)["velocity"], want)
+    blocks = weights.config.dit.depth
+    assert stand_in.called.count("quantize_rows") == 4 * blocks  # way out, query, cross-attention's way out, way down
+    assert ours.about()["answered"]["quantize_rows"] == ["cuda"]
+
+
+def test_a_product_in_8_bits_takes_rows_of_either_kind_and_a_bias():
+    rng = torch.Generator().manual_seed(1)
+    x, weight, bias = (torch.randn(shape, generator=rng).to(BF16) for shape in ((2, 3, 32), (48, 32), (48,)))
+    product = Fp8Linear(weight, bias, PLAIN)
+    found = product(x)
+    assert torch.equal(product(PLAIN.quantize_rows(x)), found)
+    assert (found.float() - torch.nn.functional.linear(x.float(), weight.float(), bias.float())).abs().max() < 1
+    assert (found - Fp8Linear(weight, None, PLAIN)(x) - bias).abs().max() < 0.1
+
+
+def test_a_gpu_without_8_bit_products_is_refused(weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
+    with pytest.raises(BackendError, match=r"precision='fp8' needs .* 8\.9 or later; this GPU has 8\.0"):
+        CudaBackend(weights, precision="fp8")
+
+
 def test_a_sampler_and_bytes_through_the_extension():
     stand_in = StandIn()
     ops = Dispatched({"cuda": CudaOps(stand_in), "torch": PLAIN})
@@ -164,6 +212,8 @@ def test_a_sampler_and_bytes_through_the_extension():
         lambda ops: ops.relu_linear_attention(*[torch.zeros(1, 2, 4, 32)] * 3),
         lambda ops: ops.cross_attention(*[torch.zeros(1, 2, 4, 12, dtype=BF16)] * 3, torch.ones(1, dtype=I32)),
         lambda ops: ops.cross_attention(*[torch.zeros(1, 2, 32, 4, dtype=BF16).mT] * 3, torch.ones(1, dtype=I32)),
+        lambda ops: ops.quantize_rows(torch.zeros(2, 12)),
+        lambda ops: ops.quantize_rows(torch.zeros(8, 2).mT),
         lambda ops: ops.layer_norm_modulate(torch.zeros(1, 2, 12), torch.zeros(1, 12), torch.zeros(1, 12), 1e-6),
         lambda ops: ops.gate_residual(torch.zeros(1, 8, 16).mT, torch.zeros(1, 16, 8, dtype=BF16)),
         lambda ops: ops.glumbconv_core(torch.zeros(1, 2, 2, 24, dtype=BF16), torch.zeros(9, 24, dtype=BF16), None),

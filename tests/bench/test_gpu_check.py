@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from spar_bench.gpu_check import __main__ as command
@@ -15,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from spar_bench.gpu_check import build, machine, ops, parity, speed  # noqa: E402
 from spar_engine.config import preset  # noqa: E402
+from spar_engine.modules.fused import table  # noqa: E402
 from spar_engine.modules.fused.table import TorchOps  # noqa: E402
 from spar_engine.weights import RandomWeights  # noqa: E402
 
@@ -136,7 +139,7 @@ def test_the_stages_fit_their_budget_but_for_the_last():
     assert sum(stage.limit for stage in listed[:3]) < command.BUDGET < 480
     assert len({stage.name for stage in listed}) == len(listed)
     modules = {part.rpartition(".")[2] for stage in listed for part in stage.command if part.startswith("spar_bench.")}
-    assert modules == {"machine", "build", "ops", "parity", "speed", "engines"}
+    assert modules == {"machine", "build", "ops", "parity", "speed", "engines", "suite"}
 
 
 def test_this_machine_is_described(tmp_path):
@@ -151,11 +154,13 @@ def test_how_the_extension_is_compiled(tmp_path):
     assert all(path.exists() for path in listed)
     *compiles, link = build.commands("nvcc", "sm_90a", ["headers"], tmp_path, tmp_path / "_cuda.so")
     assert len(compiles) == len(listed)
-    assert all("-Iheaders" in command and "sm_90a" in command for command in compiles)
-    assert [command[-1] for command in compiles] == link[link.index("sm_90a") + 1 : -2]
+    target = "-gencode=arch=compute_90a,code=sm_90a"
+    assert all("-Iheaders" in command and target in command for command in compiles)
+    assert [command[-1] for command in compiles] == link[link.index(target) + 1 : -2]
     assert [build.architecture(found) for found in ((8, 0), (8, 9), (9, 0), (12, 0))] == [
         "sm_80", "sm_89", "sm_90a", "sm_120a"]  # fmt: skip
-    assert any((path / "pybind11" / "pybind11.h").exists() for path in map(__import__("pathlib").Path, build.headers()))
+    assert (Path(build.headers()[0]) / "Python.h").exists()
+    assert any((path / "pybind11" / "pybind11.h").exists() for path in map(Path, build.headers()))
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +202,72 @@ def test_ops_are_checked_in_every_implementation(tmp_path, monkeypatch):
     found = written(tmp_path / "..", lambda rows: ops.run(rows, "cpu", only="torch"))
     assert found["torch layer_norm_modulate[usual]"]["ok"] is False
     assert found["torch guide_and_step[usual]"]["ok"] is True
+
+
+def test_what_a_fault_has_spoilt_goes_on_in_a_new_process(tmp_path, monkeypatch):
+    """A row in which a kernel faults is kept; the process that takes over does what is left, and nothing twice."""
+    monkeypatch.setattr(ops, "OPS", ("quantize_rows", "guide_and_step"))
+    monkeypatch.setattr(ops, "implementations", lambda device="cuda": {"torch": TorchOps(torch.bfloat16)})
+    monkeypatch.setattr(ops, "__spec__", SimpleNamespace(name="here"), raising=False)
+    plain, dead = TorchOps.quantize_rows, []
+
+    def faulty(self, x):
+        if x.shape[-1] == 5600 and not dead:
+            dead.append(True)
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return plain(self, x)
+
+    class TakenOverError(Exception):
+        pass
+
+    def taken_over(program, command):
+        dead.append("new process")
+        raise TakenOverError(command)
+
+    monkeypatch.setattr(TorchOps, "quantize_rows", faulty)
+    monkeypatch.setattr(ops, "alive", lambda: dead != [True])
+    monkeypatch.setattr(ops.os, "execv", taken_over)
+    run_on_cpu = ops.run
+    monkeypatch.setattr(ops, "run", lambda rows, **options: run_on_cpu(rows, "cpu", **options))
+    arguments = [str(tmp_path / "rows")]
+    with pytest.raises(TakenOverError) as raised:
+        ops.main(arguments)
+    assert raised.value.args[0][1:] == ["-m", "here", *arguments]
+    first = rows_of(tmp_path / "rows")
+    assert first[-1]["name"] == "torch quantize_rows[wide-hidden]"
+    assert "illegal memory" in first[-1]["error"]
+    assert ops.main(arguments) == 1  # what failed before counts
+    rows = rows_of(tmp_path / "rows")
+    assert rows[: len(first)] == first
+    assert len({row["name"] for row in rows}) == len(rows) > len(first) + 5
+    assert all(row["ok"] for row in rows[len(first) :])
+
+
+def test_every_fused_operator_is_timed(tiny):
+    """A kernel that is registered without a case would never be measured."""
+    assert {op for op, _, _ in speed.calls(tiny.config, "cpu").values()} == set(table.OPS)
+    assert set(speed.LARGE) <= speed.calls(tiny.config, "cpu").keys()
+
+
+def test_the_file_is_written_after_every_stage(tmp_path, monkeypatch):
+    """A machine that is taken away leaves what was found until then."""
+    target = tmp_path / "out.json"
+    program = f"import json, sys; print(len(json.load(open({str(target)!r}))['stages']))"
+    listed = [Stage(name, (sys.executable, "-c", program), 60) for name in ("one", "two")]
+    monkeypatch.setattr(command, "stages", lambda: listed)
+    command.main(["--json", str(target)])
+    first, second = json.loads(target.read_text())["stages"]
+    assert "No such file" in first["tail"]
+    assert second["tail"] == "1\n"
+
+
+def test_large_sizes_are_shown_beside_copying():
+    rows = [
+        {"name": "roofs", "roofs": {"copy_bytes_per_s": 3e12}},
+        {"name": "x@large ours", "ms": 1.0, "gb_per_s": 2400},
+    ]
+    done = [{"stage": "one", "status": "passed", "reason": None, "seconds": 1.0, "rows": rows}]
+    assert "80 % of copying" in command.table(done)
 
 
 def test_times_are_taken_of_what_is_named(tiny, tmp_path):

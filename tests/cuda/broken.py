@@ -16,10 +16,15 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
     },
     "relu_linear_attention": {
         "missing barrier": ("shared.partial[warp_id()]);\n    __syncthreads();", "shared.partial[warp_id()]);"),
-        "states over inputs": ("  __syncthreads();  // the states take the place of keys and values\n", ""),
+        "states over inputs": (
+            "      __syncthreads();  // nobody reads what the next fetch, or the states, overwrite\n",
+            "",
+        ),
+        "stage not awaited": ("      else\n        copy_wait<1>();", "      else\n        copy_wait<2>();"),
+        "queries of the stage before": ("      if (stage >= kStages) copy_wait<1>();\n", ""),
         "keys of another head": ("head * strides.head", f"(array == args.key ? {NEXT_HEAD} : head) * strides.head"),
         "state in 16 bits": ("part = 2; part", "part = 0; part"),
-        "last chunk lost": ("chunk < gridDim.x;", "chunk + 1 < gridDim.x;"),
+        "last span lost": ("other < gridDim.x;", "other + 1 < gridDim.x;"),
         "no relu on keys": ("keys[r] = relu(keys[r])", "keys[r] = keys[r]"),
     },
     "cross_attention": {
@@ -40,7 +45,15 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
         "half a row": ("args.width / 8", "args.width / 16"),
         "tail of the rows": ("if (index >= args.batch * args.tokens)", "if (index > args.batch * args.tokens)"),
     },
+    "quantize_rows": {
+        "missing barrier": ("  __syncthreads();\n", ""),
+        "last warp's largest lost": ("warp < kWarps;", "warp < kWarps - 1;"),
+        "scale of another row": ("args.scales[row]", "args.scales[args.rows - 1 - row]"),
+        "half a row": ("args.width / 8", "args.width / 16"),
+        "zeros divided by": ("largest = kLeastRow;", "largest = 0;"),
+    },
     "gate_residual": {
+        "scales of another row": ("store(row, index, args.normed", "store(row, index ^ 1, args.normed"),
         "norm of what is not stored": ("x[j] = widen(narrow(x[j]))", "x[j] *= 1.002f"),
         "gate forgotten": ("if (args.gate != nullptr)", "if (false)"),
     },

@@ -89,6 +89,9 @@ class Emulated:
         loader.exec_module(self.ops)
         self._switches = ctypes.CDLL(str(path))
         self._switches.emulation_launches.restype = ctypes.c_size_t
+        self._switches.emulation_waits.restype = ctypes.c_size_t
+        for name in ("emulation_waiting", "emulation_awaited"):
+            getattr(self._switches, name).restype = ctypes.c_void_p
 
     def order(self, seed: int) -> None:
         """Warps and lanes run: 0 as numbered, with late copies; 1 backwards, with early ones; others shuffled."""
@@ -100,6 +103,19 @@ class Emulated:
 
     def launches(self) -> int:
         return self._switches.emulation_launches()
+
+    def device(self, number: int) -> None:
+        """The GPU that launches go to; the memory of the CPU stands for that of GPU 0."""
+        self._switches.emulation_set_device(number)
+
+    def host_pointer(self, address: int) -> None:
+        """An address that no GPU has; 0: none."""
+        self._switches.emulation_set_host_pointer(ctypes.c_void_p(address or None))
+
+    def waits(self) -> tuple[int, int | None, int | None]:
+        """How often a stream had to wait so far; which one did last, and for which."""
+        return (self._switches.emulation_waits(), self._switches.emulation_waiting(),
+                self._switches.emulation_awaited())  # fmt: skip
 
 
 def kernel(op: str) -> Path:

@@ -94,6 +94,11 @@ def wide(device: OnDevice) -> np.ndarray:
     return to_f32(values, "BF16") if values.dtype == np.uint16 else values
 
 
+def eights(values: np.ndarray) -> np.ndarray:
+    """What bits of e4m3 stand for, as float32."""
+    return to_f32(values, "F8_E4M3")
+
+
 def as_bf16(values: np.ndarray) -> np.ndarray:
     """float32 rounded to what bf16 holds."""
     return to_f32(to_bf16(np.ascontiguousarray(values, np.float32)), "BF16")

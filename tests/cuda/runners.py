@@ -17,10 +17,11 @@ from spar_engine.oracle import (
     glumbconv_core,
     guide_and_step,
     layer_norm_modulate,
+    quantize_rows,
     relu_linear_attention,
 )
 
-from .devices import OnDevice, as_bf16, bits, empty, scratch, wide
+from .devices import OnDevice, as_bf16, bits, eights, empty, scratch, wide
 
 Run = Callable[[ModuleType, dict], list[np.ndarray]]
 HEADS_LAST = (
@@ -89,8 +90,21 @@ def run_norm(ops: ModuleType, inputs: dict, bf16: bool = True) -> list[np.ndarra
     given |= {name: OnDevice(inputs[name]) for name in ("shift", "scale")}
     out = empty(inputs["x"].shape, "uint16")
     ops.layer_norm_modulate(**given, out=out)
-    found = _finish(list(given.values()), [out])
+    eight, scales = empty(inputs["x"].shape, "uint8"), empty(inputs["x"].shape[:2], "float32")
+    ops.layer_norm_modulate(**given, out=eight, out_scales=scales)
+    found = _finish(list(given.values()), [out, eight, scales])
     layer_norm_modulate.check_result(wide(out), inputs, "bf16")
+    layer_norm_modulate.check_quantized(eights(found[1]), found[2], inputs)
+    return found
+
+
+def run_quantize(ops: ModuleType, inputs: dict, bf16: bool = True) -> list[np.ndarray]:
+    inputs = _rounded(inputs, "x") if bf16 else inputs
+    x = bits(inputs["x"]) if bf16 else OnDevice(inputs["x"])
+    values, scales = empty(inputs["x"].shape, "uint8"), empty(inputs["x"].shape[:1], "float32")
+    ops.quantize_rows(x=x, values=values, scales=scales)
+    found = _finish([x], [values, scales])
+    quantize_rows.check_result(eights(found[0]), found[1], inputs)
     return found
 
 
@@ -103,9 +117,13 @@ def run_gate(ops: ModuleType, inputs: dict, bf16: bool = True, norm: bool = True
     normed = empty(inputs["x"].shape, "uint16") if norm else None
     ops.gate_residual(**given, out=out, normed=normed)
     found = _finish(list(given.values()), [out, normed] if norm else [out])
-    gate_residual.check_result(
-        wide(out), inputs, "bf16" if bf16 else "f32", wide(normed) if norm else None, normed_dtype="bf16"
-    )
+    kind = "bf16" if bf16 else "f32"
+    gate_residual.check_result(wide(out), inputs, kind, wide(normed) if norm else None, normed_dtype="bf16")
+    if norm:
+        eight, scales = empty(inputs["x"].shape, "uint8"), empty(inputs["x"].shape[:2], "float32")
+        ops.gate_residual(**given, out=out, normed=eight, normed_scales=scales)
+        found += _finish(list(given.values()), [eight, scales])
+        gate_residual.check_result(wide(out), inputs, kind, eights(found[2]), normed_scales=found[3])
     return found
 
 
@@ -150,6 +168,7 @@ OPS: dict[str, tuple[Run, ModuleType]] = {
     "cross_attention": (run_cross_attention, cross_attention),
     "layer_norm_modulate": (run_norm, layer_norm_modulate),
     "gate_residual": (run_gate, gate_residual),
+    "quantize_rows": (run_quantize, quantize_rows),
     "glumbconv_core": (run_core, glumbconv_core),
     "guide_and_step": (run_step, guide_and_step),
     "clamp_resize_uint8": (run_resize, clamp_resize_uint8),
@@ -166,6 +185,9 @@ def fits(op: str, inputs: dict) -> bool:
 
 
 def examples(op: str) -> Iterator[tuple[str, dict]]:
-    for name, inputs in OPS[op][1].examples(np.random.default_rng(3)):
+    rng = np.random.default_rng(3)
+    for name, inputs in OPS[op][1].examples(rng):
         if fits(op, inputs):
             yield name, inputs
+    if op == "relu_linear_attention":  # several stages of each of several spans
+        yield "spans", relu_linear_attention.random_inputs(rng, 1, 1, 4100, 16)

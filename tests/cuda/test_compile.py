@@ -14,18 +14,27 @@ from .runners import OPS
 REPORT = ROOT / "bench/results/cuda/resources.json"
 
 
-@pytest.fixture(scope="module")
-def matrix():
-    """The module csrc/cuda/check.py."""
+def script(name: str):
+    """A module of csrc/cuda, whose scripts import one another."""
     folder = ROOT / "csrc/cuda"
     sys.path.insert(0, str(folder))
     try:
-        spec = importlib.util.spec_from_file_location("cuda_check", folder / "check.py")
+        spec = importlib.util.spec_from_file_location(f"cuda_{name}", folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(folder))
     return module
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    return script("check")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return script("whole")
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +71,21 @@ def test_a_spill_is_found(matrix, recorded):
     kernel = next(iter(recorded["glumbconv_core"]))
     spilled = {"glumbconv_core": {kernel: {"sm_80": {"spill_bytes": 4}}}}
     assert matrix.spilling(spilled) == [f"glumbconv_core: {kernel} spills 4 bytes on sm_80"]
+
+
+def test_the_whole_module_is_for_the_targets_of_the_record(whole, matrix):
+    targets = {f"{target.removeprefix('sm_')}-real" for target in matrix.TARGETS}
+    assert set(whole.TARGETS.split(";")) == targets | {f"{matrix.PTX.removeprefix('compute_')}-virtual"}
+    lists = (ROOT / "CMakeLists.txt").read_text("utf-8")
+    assert f"set(SPAR_CUDA_ARCHITECTURES {whole.TARGETS.replace(';', ' ')} CACHE" in lists
+
+
+def test_targets_are_read_from_a_compiled_file(whole, matrix, tmp_path):
+    nvcc = matrix.find_nvcc()
+    if nvcc is None:
+        pytest.skip(f"there is no nvcc; {matrix.REMEDY}")
+    source, made = tmp_path / "one.cu", tmp_path / "one.o"
+    source.write_text("__global__ void one(int* x) { *x = 1; }")
+    codes = ("arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a", "arch=compute_89,code=compute_89")
+    whole.run(nvcc, "-c", source, "-o", made, *(f"-gencode={code}" for code in codes))
+    assert whole.inside(made) == {"80", "90", "89-virtual"}

@@ -11,15 +11,17 @@ from spar_engine.oracle import (
     glumbconv_core,
     guide_and_step,
     layer_norm_modulate,
+    quantize_rows,
     relu_linear_attention,
 )
 from spar_engine.oracle.check import MismatchError
 from spar_engine.samplers.guidance import guide
 from spar_engine.samplers.schedule import Schedule
 from spar_engine.samplers.solver import advance
+from spar_engine.weights.dtypes import to_f32
 
-from .devices import OnDevice, as_bf16, bits, empty, scratch, wide
-from .runners import OPS, examples, run_gate, run_linear_attention, run_norm, run_resize, run_step
+from .devices import OnDevice, as_bf16, bits, eights, empty, scratch, wide
+from .runners import OPS, examples, run_gate, run_linear_attention, run_norm, run_quantize, run_resize, run_step
 
 CASES = [(op, name) for op in OPS for name, _ in examples(op)]
 
@@ -49,7 +51,7 @@ def test_equation_and_order_of_threads(emulated, op, name):
 
 @pytest.mark.parametrize(
     ("op", "run"), [("layer_norm_modulate", run_norm), ("gate_residual", run_gate), ("guide_and_step", run_step),
-                    ("clamp_resize_uint8", run_resize)]
+                    ("clamp_resize_uint8", run_resize), ("quantize_rows", run_quantize)]
 )  # fmt: skip
 def test_the_other_type(emulated, op, run):
     """float32 rows where the others are bf16, bf16 velocities and pictures where the others are float32."""
@@ -65,11 +67,10 @@ def test_the_residual_alone(emulated):
 
 def test_the_fused_norm_is_the_norm(emulated, rng):
     inputs = OPS["gate_residual"][1].random_inputs(rng, 2, 5, 264)
-    out, normed = run_gate(emulated.ops, inputs)
-    again = empty(out.shape, "uint16")
-    vectors = {name: OnDevice(inputs[name]) for name in ("shift", "scale")}
-    emulated.ops.layer_norm_modulate(x=OnDevice(out), **vectors, out=again)
-    np.testing.assert_array_equal(again.get(), normed)
+    out, normed, *eight = run_gate(emulated.ops, inputs, bf16=False)
+    vectors = {name: inputs[name] for name in ("shift", "scale")}
+    for one, other in zip(run_norm(emulated.ops, {"x": out, **vectors}, bf16=False), (normed, *eight), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_one_row_of_modulation_serves_all_entries(emulated, rng):
@@ -90,6 +91,39 @@ def test_linear_attention_splits_long_sequences(emulated, rng, tokens, launches)
     before = emulated.launches()
     run_linear_attention(emulated.ops, inputs)
     assert emulated.launches() - before == launches
+
+
+def test_spans_of_long_sequences_follow_from_the_shape(emulated):
+    """Blocks for a GPU of some hundred at the models' heads, and never less memory for a larger shape."""
+    workspace, state = emulated.ops.relu_linear_attention_workspace, 33 * 40 * 4
+
+    def spans(heads, tokens, batch=1):
+        return workspace(batch=batch, heads=heads, tokens=tokens, head_dim=32) // state
+
+    assert [spans(36, tokens) for tokens in (256, 1024, 4096, 1 << 20)] == [0, 36 * 4, 288 + 36, 288 + 36]
+    assert [spans(1, tokens) for tokens in (257, 4096, 1 << 20)] == [2, 16, 16]
+    for axis in ("batch", "heads", "tokens"):
+        found = [spans(**{"batch": 2, "heads": 36, "tokens": 2000} | {axis: size}) for size in range(1, 3000, 7)]
+        assert found == sorted(found)
+
+
+def test_many_heads_take_one_launch_of_any_length(emulated, rng):
+    inputs = relu_linear_attention.random_inputs(rng, 2, 144, 300, 16)
+    before = emulated.launches()
+    run_linear_attention(emulated.ops, inputs)
+    assert emulated.launches() - before == 1
+
+
+def test_every_number_becomes_its_nearest_e4m3(emulated):
+    """All bf16 numbers up to 448, in rows whose scale is 1, bit by bit."""
+    every = np.arange(0x10000, dtype=np.uint16)
+    numbers = to_f32(every, "BF16")
+    numbers = np.concatenate((numbers[np.abs(numbers) <= 448], np.zeros(7, np.float32)))
+    rows = numbers[: len(numbers) // 7 * 7].reshape(-1, 7)
+    x = np.concatenate((rows, np.full((len(rows), 1), 448, np.float32)), axis=1)
+    values, scales = run_quantize(emulated.ops, {"x": x})
+    assert (scales == 1).all()
+    np.testing.assert_array_equal(eights(values), quantize_rows.nearest(x))
 
 
 def test_routing_takes_two_launches_at_a_models_width(emulated, rng):

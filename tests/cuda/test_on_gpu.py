@@ -29,6 +29,26 @@ def test_equation_and_same_bits(ops, op, name):
         np.testing.assert_array_equal(one, other)
 
 
+def test_dlpack_in_and_out_on_another_stream(ops):
+    """Arrays that share nothing but DLPack; the op's stream waits for what the producer's stream still computes."""
+    import torch
+
+    class OnlyDlpack:
+        def __init__(self, tensor):
+            self.__dlpack__, self.__dlpack_device__ = tensor.__dlpack__, tensor.__dlpack_device__
+
+    stream = torch.cuda.Stream()
+    x = torch.zeros(64, 1152, device="cuda")
+    values, scales = torch.zeros(64, 1152, device="cuda", dtype=torch.uint8), torch.zeros(64, device="cuda")
+    torch.cuda.synchronize()
+    for _ in range(200):
+        x += 1
+    ops.quantize_rows(x=OnlyDlpack(x), values=OnlyDlpack(values), scales=OnlyDlpack(scales), stream=stream.cuda_stream)
+    stream.synchronize()
+    assert (scales * 448 - 200).abs().max() < 1e-3
+    assert (values == values[0, 0]).all()
+
+
 def test_a_graph_of_every_op_gives_the_same_bits(ops, monkeypatch):
     """Every call can be captured: nothing is allocated, nothing waits."""
     import torch

@@ -31,14 +31,21 @@ def wanted():
 def test_every_fused_op_of_a_step_is_asked_for(wanted):
     kernels = {launch.kernel for launch in wanted.values()}
     assert kernels == {
-        "relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "glumbconv_core",
-        "guide_and_step", "clamp_resize_uint8", "route_logits", "route_mix", "route_project",
+        "relu_linear_attention", "cross_attention", "layer_norm_modulate", "gate_residual", "quantize_rows",
+        "glumbconv_core", "guide_and_step", "clamp_resize_uint8", "route_logits", "route_mix", "route_project",
         "relu_state", "relu_apply", "project_cross_attention", "project_gate_residual",
     }  # fmt: skip
     assert all(name == identity(launch) for name, launch in wanted.items())
-    norms = [launch for launch in wanted.values() if launch.kernel == "gate_residual"]
-    assert {(launch.constants["GATED"], launch.constants["NORMED"]) for launch in norms} == {
-        (True, False), (False, True), (True, True)}  # fmt: skip
+    norms = [launch.constants for launch in wanted.values() if launch.kernel == "gate_residual"]
+    kinds = {(each["GATED"], each["NORMED"], each["EIGHT"]) for each in norms}
+    assert kinds == {
+        (True, False, False),
+        *((gated, True, eight) for gated in (True, False) for eight in (True, False)),
+    }
+    rows = [launch for launch in wanted.values() if launch.kernel == "quantize_rows"]
+    widths = {1152: {"*fp32", "*bf16"}, 2880: {"*bf16"}}  # the query's input is the residual stream itself
+    assert {(each.constants["WIDTH"], kind_of(each.tensors["x"])) for each in rows} == {
+        (width, kind) for width, kinds in widths.items() for kind in kinds}  # fmt: skip
 
 
 def test_a_sampler_step_of_spar_1b_is_few_launches(monkeypatch):

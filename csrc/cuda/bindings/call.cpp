@@ -7,8 +7,6 @@ namespace {
 
 std::string quoted(std::string_view name) { return "`" + std::string(name) + "`"; }
 
-int64_t size_of(Kind kind) { return kind == Kind::bytes ? 1 : kind == Kind::bf16 ? 2 : 4; }
-
 bool empty(const Array& array) { return std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end(); }
 
 std::map<std::string, Registration::Run>& registered() {
@@ -18,12 +16,15 @@ std::map<std::string, Registration::Run>& registered() {
 
 }  // namespace
 
+int64_t size_of(Kind kind) { return kind == Kind::bytes || kind == Kind::e4m3 ? 1 : kind == Kind::bf16 ? 2 : 4; }
+
 std::string_view name_of(Kind kind) {
   switch (kind) {
     case Kind::f32: return "float32";
     case Kind::bf16: return "bf16";
     case Kind::i32: return "int32";
     case Kind::bytes: return "uint8";
+    case Kind::e4m3: return "float8 e4m3";
   }
   return "";
 }
@@ -77,7 +78,7 @@ const Array& Call::rows(std::string_view name, Kind kind, Axes axes) {
 }
 
 const Array& Call::writable(std::string_view name, const Array& array) {
-  if (!array.writable) dims.fail(quoted(name) + " is read-only; pass an array that may be written");
+  if (array.unwritable != nullptr) dims.fail(quoted(name) + " " + array.unwritable);
   return array;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,13 +15,16 @@
 
 namespace spar::cuda {
 
-enum class Kind { f32, bf16, i32, bytes };
+enum class Kind { f32, bf16, i32, bytes, e4m3 };
+
+int64_t size_of(Kind kind);
 
 struct Array {
   void* data = nullptr;
   Kind kind = Kind::f32;
-  bool writable = true;
+  const char* unwritable = nullptr;     // why no result can go here
   std::vector<int64_t> shape, strides;  // strides in elements
+  std::shared_ptr<void> lent;           // what its producer wants back after the call
 };
 
 using Axes = std::initializer_list<std::string_view>;
@@ -45,6 +49,11 @@ class Call {
   template <class T>
   T* result(std::string_view name, Kind kind, Axes axes) {
     return static_cast<T*>(writable(name, dense(name, {kind}, axes)).data);
+  }
+
+  // A dense result in float8, or in bytes that hold its bits.
+  uint8_t* eights(std::string_view name, Axes axes) {
+    return static_cast<uint8_t*>(writable(name, dense(name, {Kind::e4m3, Kind::bytes}, axes)).data);
   }
 
   // A dense array of f32 or bf16; the second form demands the kind of another array.

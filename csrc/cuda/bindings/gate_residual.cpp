@@ -16,7 +16,12 @@ void run(Call& call) {
   args.out = call.result_like("out", args.x.dtype, axes);
   if (call.given("gate")) args.gate = vector("gate", args.gate_stride);
   if (call.given("normed")) {
-    args.normed = call.result<uint16_t>("normed", Kind::bf16, axes);
+    if (call.given("normed_scales")) {
+      args.normed = call.eights("normed", axes);
+      args.normed_scales = call.result<float>("normed_scales", Kind::f32, {"batch", "tokens"});
+    } else {
+      args.normed = call.result<uint16_t>("normed", Kind::bf16, axes);
+    }
     args.shift = vector("shift", args.shift_stride), args.scale = vector("scale", args.scale_stride);
     args.eps = static_cast<float>(call.number("eps", 1e-6));
   }

@@ -1,6 +1,7 @@
 // Python module of the CUDA ops: keywords in, one launch out. The same file serves the emulation of the tests.
 #include <pybind11/pybind11.h>
 
+#include "bindings/arrays.h"
 #include "bindings/call.h"
 #include "engine/error.h"
 
@@ -13,59 +14,21 @@ namespace py = pybind11;
 namespace spar::cuda {
 namespace {
 
-[[noreturn]] void refuse(const std::string& op, const std::string& name, const std::string& problem) {
-  throw InputError(op + ": `" + name + "` " + problem);
-}
-
-Kind kind_of(const std::string& op, const std::string& name, const std::string& typestr) {
-  if (typestr == "<f4") return Kind::f32;
-  if (typestr == "<V2" || typestr == "|V2" || typestr == "<u2") return Kind::bf16;  // torch; bits
-  if (typestr == "<i4") return Kind::i32;
-  if (typestr == "|u1") return Kind::bytes;
-  refuse(op, name, "has elements of type " + typestr + "; the ops take float32, bf16, int32 and uint8");
-}
-
-Array array_of(const std::string& op, const std::string& name, const py::handle& value) {
-  const py::dict interface = value.attr("__cuda_array_interface__");
-  Array array;
-  array.kind = kind_of(op, name, py::cast<std::string>(interface["typestr"]));
-  const auto data = py::cast<py::tuple>(interface["data"]);
-  array.data = reinterpret_cast<void*>(py::cast<uintptr_t>(data[0]));
-  array.writable = !py::cast<bool>(data[1]);
-  const int64_t item = array.kind == Kind::bytes ? 1 : array.kind == Kind::bf16 ? 2 : 4;
-  for (const auto size : py::cast<py::tuple>(interface["shape"])) array.shape.push_back(py::cast<int64_t>(size));
-  array.strides.resize(array.shape.size());
-  if (interface.contains("strides") && !interface["strides"].is_none()) {
-    const auto strides = py::cast<py::tuple>(interface["strides"]);
-    for (size_t axis = 0; axis < array.shape.size(); ++axis) {
-      const auto bytes = py::cast<int64_t>(strides[axis]);
-      if (bytes % item != 0) refuse(op, name, "has a stride of " + std::to_string(bytes) + " bytes; pass a contiguous copy");
-      array.strides[axis] = bytes / item;
-    }
-  } else {
-    int64_t dense = 1;
-    for (size_t axis = array.shape.size(); axis-- > 0; dense *= array.shape[axis]) array.strides[axis] = dense;
-  }
-  return array;
-}
-
 void invoke(const std::string& op, Registration::Run run, const py::kwargs& keywords) {
   std::map<std::string, Array> arrays;
   std::map<std::string, double> numbers;
-  Stream stream = nullptr;
+  const Stream stream = keywords.contains("stream") ? stream_of(op, keywords["stream"]) : nullptr;
   for (const auto& [key, value] : keywords) {
     const auto name = py::cast<std::string>(key);
-    if (value.is_none()) continue;  // as if it were not there
-    if (name == "stream")
-      stream = reinterpret_cast<Stream>(py::cast<uintptr_t>(value));
-    else if (py::hasattr(value, "__cuda_array_interface__"))
-      arrays[name] = array_of(op, name, value);
-    else if (py::isinstance<py::int_>(value) || py::isinstance<py::float_>(value))
+    if (value.is_none() || name == "stream") continue;  // None: as if it were not there
+    Array array;
+    if (py::isinstance<py::int_>(value) || py::isinstance<py::float_>(value))
       numbers[name] = py::cast<double>(value);
+    else if (read_array(array, op, name, value, stream))
+      arrays[name] = std::move(array);
     else
-      refuse(op, name,
-             "is a " + py::cast<std::string>(py::type::of(value).attr("__name__")) +
-                 "; pass an array on the GPU (with __cuda_array_interface__), a number or None");
+      throw InputError(op + ": `" + name + "` is a " + py::cast<std::string>(py::type::of(value).attr("__name__")) +
+                       "; pass an array on the GPU (with __cuda_array_interface__ or __dlpack__), a number or None");
   }
   Call call(op, std::move(arrays), std::move(numbers), stream);
   run(call);

@@ -14,6 +14,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "core/e4m3_bits.h"
+
 namespace spar::cuda {
 
 using Stream = void*;
@@ -76,6 +78,17 @@ __device__ __forceinline__ uint32_t narrow(float low, float high) {
   uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
+}
+
+// Two float32 as e4m3, nearest even and at most 448; `low` comes first in memory.
+__device__ __forceinline__ uint32_t narrow_e4m3(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  uint16_t pair;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return e4m3_bits(low) | e4m3_bits(high) << 8;
+#endif
 }
 
 // max(x, 0) of two bf16; NaN stays NaN.

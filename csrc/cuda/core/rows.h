@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "core/e4m3.h"
 #include "core/tiles.h"
 #include "core/vectors.h"
 
@@ -20,10 +21,9 @@ struct Row {
   __device__ __forceinline__ int64_t column(int i) const { return (i * 32 + lane_id()) * 8; }
 };
 
-// (row - mean) / sqrt(variance + eps) * (1 + scale) + shift, as bf16. All lanes of the warp take part.
+// row becomes (row - mean) / sqrt(variance + eps) * (1 + scale) + shift. All lanes of the warp take part.
 template <int vectors>
-__device__ __forceinline__ void normalise(const Row<vectors>& row, const float* shift, const float* scale, float eps,
-                                          uint16_t* out) {
+__device__ __forceinline__ void normalise(Row<vectors>& row, const float* shift, const float* scale, float eps) {
   const float width = static_cast<float>(row.count * 8);
   float sum = 0;
 #pragma unroll
@@ -42,13 +42,34 @@ __device__ __forceinline__ void normalise(const Row<vectors>& row, const float* 
 #pragma unroll
   for (int i = 0; i < vectors; ++i) {
     if (!row.holds(i)) continue;
-    float by[8], plus[8], result[8];
+    float by[8], plus[8];
     load_eight(by, scale + row.column(i));
     load_eight(plus, shift + row.column(i));
 #pragma unroll
-    for (int j = 0; j < 8; ++j) result[j] = (row.x[i][j] - mean) * inverse * (1 + by[j]) + plus[j];
-    store_eight(out + row.column(i), result);
+    for (int j = 0; j < 8; ++j) row.x[i][j] = (row.x[i][j] - mean) * inverse * (1 + by[j]) + plus[j];
   }
+}
+
+// Stores row `index` of a matrix as bf16 or, where there are scales, as e4m3. All lanes of the warp take part.
+template <int vectors>
+__device__ __forceinline__ void store(const Row<vectors>& row, int64_t index, void* matrix, float* scales) {
+  const int64_t start = index * row.count * 8;
+  if (scales == nullptr) {
+#pragma unroll
+    for (int i = 0; i < vectors; ++i)
+      if (row.holds(i)) store_eight(static_cast<uint16_t*>(matrix) + start + row.column(i), row.x[i]);
+    return;
+  }
+  float largest = kLeastRow;
+#pragma unroll
+  for (int i = 0; i < vectors; ++i)
+    if (row.holds(i)) largest = fmaxf(largest, largest_of(row.x[i]));
+  largest = warp_max(largest);
+  const float factor = kLargestE4m3 / largest;
+#pragma unroll
+  for (int i = 0; i < vectors; ++i)
+    if (row.holds(i)) store_e4m3(static_cast<uint8_t*>(matrix) + start + row.column(i), row.x[i], factor);
+  if (lane_id() == 0) scales[index] = largest / kLargestE4m3;
 }
 
 // Calls `with(std::integral_constant<int, vectors>)` with the fewest vectors a lane that hold `width` elements.

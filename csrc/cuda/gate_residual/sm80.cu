@@ -12,8 +12,11 @@ __device__ __forceinline__ void store_and_keep(uint16_t* to, float (&x)[8]) {
   for (int j = 0; j < 8; ++j) x[j] = widen(narrow(x[j]));
 }
 
+// Blocks that one SM must hold: told so, the compiler does not spill two registers to hold one more.
+constexpr int residents(int vectors) { return vectors <= 5 ? 6 : 1; }
+
 template <class T, int vectors>
-__global__ void __launch_bounds__(32 * kRowsPerBlock) add_rows(GateResidual args) {
+__global__ void __launch_bounds__(32 * kRowsPerBlock, residents(vectors)) add_rows(GateResidual args) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + warp_id();
   if (index >= args.batch * args.tokens) return;
   const int64_t entry = index / args.tokens, start = index * args.width;
@@ -34,8 +37,8 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock) add_rows(GateResidual args
     store_and_keep(out + row.column(i), row.x[i]);
   }
   if (args.normed == nullptr) return;
-  normalise(row, args.shift + entry * args.shift_stride, args.scale + entry * args.scale_stride, args.eps,
-            args.normed + start);
+  normalise(row, args.shift + entry * args.shift_stride, args.scale + entry * args.scale_stride, args.eps);
+  store(row, index, args.normed, args.normed_scales);
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock) norm_rows(LayerNormModulat
 #pragma unroll
   for (int i = 0; i < vectors; ++i)
     if (row.holds(i)) load_eight(row.x[i], x + row.column(i));
-  normalise(row, args.shift + entry * args.shift_stride, args.scale + entry * args.scale_stride, args.eps,
-            args.out + index * args.width);
+  normalise(row, args.shift + entry * args.shift_stride, args.scale + entry * args.scale_stride, args.eps);
+  store(row, index, args.out, args.out_scales);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "engine/glumbconv_core.h"
 #include "engine/guide_and_step.h"
 #include "engine/layer_norm_modulate.h"
+#include "engine/quantize_rows.h"
 #include "engine/relu_linear_attention.h"
 
 namespace spar::cuda {
@@ -22,7 +23,7 @@ using Stream = void*;  // cudaStream_t
 
 // Sizes that the kernels demand: 16-byte vectors, and what fits on chip.
 inline constexpr int64_t kVector = 8, kLargestDepth = 32, kLargestHead = 128, kWidestRow = 4096, kWidestRouting = 3072,
-                         kLargestPicture = 32767;
+                         kWidestQuantized = 8192, kLargestPicture = 32767;
 
 // Bytes of scratch that a call needs.
 int64_t dynamic_token_routing_workspace(int64_t tokens, int64_t hidden, int64_t depth);
@@ -33,6 +34,7 @@ void relu_linear_attention(const ReluLinearAttention&, void* workspace, Stream);
 void cross_attention(const CrossAttention&, Stream);
 void layer_norm_modulate(const LayerNormModulate&, Stream);
 void gate_residual(const GateResidual&, Stream);
+void quantize_rows(const QuantizeRows&, Stream);
 void glumbconv_core(const GlumbconvCore&, Stream);
 void guide_and_step(const GuideAndStep&, Stream);
 void clamp_resize_uint8(const ClampResizeUint8&, Stream);

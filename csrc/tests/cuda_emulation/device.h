@@ -41,6 +41,8 @@ inline float __fmul_rn(float x, float y) { return x * y; }
 inline float __fadd_rn(float x, float y) { return x + y; }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 
+#include "core/e4m3_bits.h"
+
 // Only whole warps exchange values.
 inline float shuffle(uint32_t mask, float value, int source, const char* file, int line) {
   const unsigned char* slots = spar::emulation::exchange(&value, sizeof value, file, line);
@@ -110,6 +112,8 @@ inline uint32_t to_bf16(float x) {
   return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 inline uint32_t narrow(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
+
+inline uint32_t narrow_e4m3(float low, float high) { return e4m3_bits(low) | e4m3_bits(high) << 8; }
 
 inline uint32_t relu(uint32_t pair) {
   uint32_t result = 0;

@@ -9,7 +9,7 @@ import torch
 from ..cuts.dit import DitCut
 from ..dit import Block, position_table
 from ..layers import join_heads, split_heads
-from .linear import Fp8Linear, Linear, fits_fp8
+from .linear import Fp8Linear, Linear, Quantized, fits_fp8
 
 
 class FusedBlock:
@@ -39,7 +39,7 @@ class FusedDit:
         dit = cut.model.dit
 
         def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear | Fp8Linear:
-            return (Fp8Linear if fp8 and fits_fp8(weight) else Linear)(weight, bias)
+            return Fp8Linear(weight, bias, ops) if fp8 and fits_fp8(weight) else Linear(weight, bias)
 
         self.ops, self.config = ops, dit.config
         self.half = dit.proj_out.weight.dtype
@@ -82,7 +82,7 @@ class FusedDit:
         if len(latent) > 1:
             table = table.repeat(len(latent), 1)
         x = torch.addmm(table, flat, self.embed.t()).unflatten(0, latent.shape[:2])
-        normed = ops.layer_norm_modulate(x, modulation[:, 0, 0], modulation[:, 0, 1], eps)
+        normed = ops.layer_norm_modulate(x, modulation[:, 0, 0], modulation[:, 0, 1], eps, self.blocks[0].qkv.eight)
         for index, block in enumerate(self.blocks):
             x = ops.project_gate_residual(x, self.self_attention(block, normed), block.out, modulation[:, index, 2])
             if index == 0:
@@ -90,15 +90,18 @@ class FusedDit:
                 x = x.contiguous()
             mixed = ops.project_cross_attention(x, block.query, block.cross_heads, keys[index], values[index], lengths)
             own = modulation[:, index]
-            x, normed = ops.gate_residual_norm(x, block.cross_out(mixed), None, own[:, 3], own[:, 4], eps)
+            x, normed = ops.gate_residual_norm(x, block.cross_out(mixed), None, own[:, 3], own[:, 4], eps,
+                                               block.up.eight)  # fmt: skip
             grown = block.up(normed).unflatten(1, grid)
             shrunk = block.down(ops.glumbconv_core(grown, block.taps, block.taps_bias)).flatten(1, 2)
             last = index + 1 == len(self.blocks)
             following = final if last else modulation[:, index + 1]
-            x, normed = ops.gate_residual_norm(x, shrunk, own[:, 5], following[:, 0], following[:, 1], eps)
+            reader = self.head if last else self.blocks[index + 1].qkv
+            x, normed = ops.gate_residual_norm(x, shrunk, own[:, 5], following[:, 0], following[:, 1], eps,
+                                               reader.eight)  # fmt: skip
         return self.head(normed)
 
-    def self_attention(self, block: FusedBlock, normed: torch.Tensor) -> torch.Tensor:
+    def self_attention(self, block: FusedBlock, normed: torch.Tensor | Quantized) -> torch.Tensor:
         """Normed tokens [batch, tokens, width] through one projection and ReLU attention."""
         query, key, value = (split_heads(part, block.heads) for part in block.qkv(normed).chunk(3, dim=-1))
         return join_heads(self.ops.relu_linear_attention(query, key, value))

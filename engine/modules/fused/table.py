@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from ...errors import BackendError, InputError
 from ...ops.torch_ops import linear_attention, route_tokens, wide
 from ..layers import join_heads, split_heads
+from .linear import Quantized, to_e4m3
 
 OPS = (
     "relu_linear_attention",
@@ -23,6 +24,7 @@ OPS = (
     "layer_norm_modulate",
     "gate_residual",
     "gate_residual_norm",
+    "quantize_rows",
     "glumbconv_core",
     "guide_and_step",
     "clamp_resize_uint8",
@@ -45,7 +47,7 @@ class Composed:
         self, x: torch.Tensor, product: Any, heads: int, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
         """`cross_attention` of the queries product(x), x [batch, tokens, width] -> [batch, tokens, width]."""
-        query = split_heads(product(x.to(self.half)), heads)
+        query = split_heads(product(x if product.eight else x.to(self.half)), heads)
         return join_heads(self.cross_attention(query, keys, values, lengths))
 
     def project_gate_residual(self, x: torch.Tensor, y: torch.Tensor, product: Any, gate: torch.Tensor) -> torch.Tensor:
@@ -115,11 +117,17 @@ class TorchOps(Composed):
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=seen)
 
     def layer_norm_modulate(
-        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
-    ) -> torch.Tensor:
-        """x [batch, tokens, width]; shift, scale [batch, width] float32 -> norm(x) * (1 + scale) + shift in `half`."""
+        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, eight: bool = False
+    ) -> torch.Tensor | Quantized:
+        """x [batch, tokens, width]; shift, scale [batch, width] float32 -> norm(x) * (1 + scale) + shift in `half`, or
+        with `eight` as `quantize_rows` gives it."""
         normal = F.layer_norm(_wide(x), x.shape[-1:], eps=eps)
-        return (normal * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)).to(self.half)
+        moved = normal * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+        return to_e4m3(moved) if eight else moved.to(self.half)
+
+    def quantize_rows(self, x: torch.Tensor) -> Quantized:
+        """x [..., width] in e4m3, a scale for each row."""
+        return to_e4m3(x)
 
     def gate_residual(self, x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
         """x [batch, tokens, width] + gate [batch, width] * y, in the type of x; no gate: x + y."""
@@ -134,10 +142,11 @@ class TorchOps(Composed):
         shift: torch.Tensor,
         scale: torch.Tensor,
         eps: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        eight: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | Quantized]:
         """`gate_residual`, and `layer_norm_modulate` of what it gives."""
         total = self.gate_residual(x, y, gate)
-        return total, self.layer_norm_modulate(total, shift, scale, eps)
+        return total, self.layer_norm_modulate(total, shift, scale, eps, eight)
 
     def glumbconv_core(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """x [batch, rows, columns, 2 * hidden], weight [9, 2 * hidden], bias [2 * hidden] float32 -> [..., hidden]."""

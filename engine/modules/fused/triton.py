@@ -9,7 +9,7 @@ import torch
 from ...ops.launches import attention, pictures, rows
 from ...ops.launches.launch import Launch
 from ..layers import join_heads
-from .linear import Linear
+from .linear import Linear, Quantized
 from .table import Unsupported
 
 
@@ -23,6 +23,19 @@ class Runner(Protocol):
 def token_major(batch: int, heads: int, tokens: int, head_dim: int, like: torch.Tensor) -> torch.Tensor:
     """An empty [batch, heads, tokens, head_dim] where the heads of a token are neighbours: joining them is a view."""
     return like.new_empty(batch, tokens, heads, head_dim).transpose(1, 2)
+
+
+def result_rows(
+    like: torch.Tensor, half: torch.dtype, eight: bool
+) -> tuple[torch.Tensor | Quantized, torch.Tensor, torch.Tensor | None]:
+    """Empty rows of the shape of `like`, in `half` or quantised, and what a kernel stores into: numbers or bytes, and
+    scales [...]."""
+    if not eight:
+        out = torch.empty_like(like, dtype=half)
+        return out, out, None
+    scales = like.new_empty(*like.shape[:-1], 1, dtype=torch.float32)
+    out = Quantized(torch.empty_like(like, dtype=torch.float8_e4m3fn), scales)
+    return out, out.values.view(torch.uint8), out.scales.squeeze(-1)
 
 
 class TritonOps:
@@ -67,10 +80,15 @@ class TritonOps:
         return out
 
     def layer_norm_modulate(
-        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float
-    ) -> torch.Tensor:
-        out = torch.empty_like(x, dtype=self.half)
-        self._run(x, rows.layer_norm_modulate(x, shift, scale, out, eps=eps, **self.settings))
+        self, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor, eps: float, eight: bool = False
+    ) -> torch.Tensor | Quantized:
+        out, stored, scales = result_rows(x, self.half, eight)
+        self._run(x, rows.layer_norm_modulate(x, shift, scale, stored, scales, eps=eps, **self.settings))
+        return out
+
+    def quantize_rows(self, x: torch.Tensor) -> Quantized:
+        out, stored, scales = result_rows(x, self.half, True)
+        self._run(x, rows.quantize_rows(x, stored, scales, **self.settings))
         return out
 
     def gate_residual(self, x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
@@ -86,10 +104,12 @@ class TritonOps:
         shift: torch.Tensor,
         scale: torch.Tensor,
         eps: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        out, normed = torch.empty_like(x), torch.empty_like(x, dtype=self.half)
-        self._run(x, rows.gate_residual(x, y, out, gate=gate, normed=normed, shift=shift, scale=scale, eps=eps,
-                                        **self.settings))  # fmt: skip
+        eight: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | Quantized]:
+        out = torch.empty_like(x)
+        normed, stored, scales = result_rows(x, self.half, eight)
+        self._run(x, rows.gate_residual(x, y, out, gate=gate, normed=stored, normed_scales=scales, shift=shift,
+                                        scale=scale, eps=eps, **self.settings))  # fmt: skip
         return out, normed
 
     def glumbconv_core(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

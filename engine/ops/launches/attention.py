@@ -30,16 +30,16 @@ def relu_linear_attention(
             op, op, (batch * heads,), {"query": query, "key": key, "value": value, "out": out},
             {"tokens": tokens, "batch_stride": given[0], "out_batch_stride": target[0]}, base | landing, warps, stages,
         )]  # fmt: skip
-    chunk = block * divided(chosen["chunk"], block)
+    # Every chunk reads the states of all: few chunks keep that below the tokens themselves.
+    chunk = block * divided(max(chosen["chunk"], divided(tokens, chosen["chunks"])), block)
     chunks = divided(tokens, chunk)
     states = scratch((batch * heads, chunks, base["BLOCK_D"] + 1, base["BLOCK_D"]))
     return [
         Launch(op, "relu_state", (batch * heads, chunks), {"key": key, "value": value, "states": states},
                {"tokens": tokens, "chunk": chunk, "chunks": chunks, "batch_stride": given[0]}, base, warps, stages),
-        Launch(op, "relu_apply", (batch * heads, divided(tokens, block)),
-               {"query": query, "states": states, "out": out},
-               {"tokens": tokens, "chunks": chunks, "batch_stride": given[0], "out_batch_stride": target[0]},
-               base | landing, warps, stages),
+        Launch(op, "relu_apply", (batch * heads, chunks), {"query": query, "states": states, "out": out},
+               {"tokens": tokens, "chunk": chunk, "chunks": chunks, "batch_stride": given[0],
+                "out_batch_stride": target[0]}, base | landing, warps, stages),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...errors import InputError
@@ -18,40 +19,57 @@ def _modulation(op: str, shift: Any, scale: Any) -> int:
 
 
 def layer_norm_modulate(
-    x: Any, shift: Any, scale: Any, out: Any, *, eps: float = 1e-6, wide: bool = False, arch: int = 80
-) -> list[Launch]:
-    """x, out [batch, tokens, width]; shift, scale [batch, width]."""
+    x: Any, shift: Any, scale: Any, out: Any, out_scales: Any = None, *, eps: float = 1e-6, wide: bool = False,
+    arch: int = 80,
+) -> list[Launch]:  # fmt: skip
+    """x, out [batch, tokens, width]; shift, scale [batch, width]; with out_scales [batch, tokens] bytes of e4m3."""
     op = "layer_norm_modulate"
-    dense(op, x=x, out=out)
+    dense(op, x=x, out=out, out_scales=out_scales)
     batch, tokens, width = x.shape
     if 0 in x.shape:
         return []
     stride = _modulation(op, shift, scale)
     return [Launch(
-        op, op, (batch * tokens,), {"x": x, "shift": shift, "scale": scale, "out": out},
+        op, op, (batch * tokens,), {"x": x, "shift": shift, "scale": scale, "out": out, "out_scales": out_scales},
         {"tokens": tokens, "shift_stride": stride},
-        {"WIDTH": width, "BLOCK_W": power_of_two(width), "EPS": eps}, tuning(op, arch)["warps"], 1,
+        {"WIDTH": width, "BLOCK_W": power_of_two(width), "EPS": eps, "EIGHT": out_scales is not None},
+        tuning(op, arch)["warps"], 1,
+    )]  # fmt: skip
+
+
+def quantize_rows(x: Any, values: Any, scales: Any, *, wide: bool = False, arch: int = 80) -> list[Launch]:
+    """x, values (bytes) [..., width]; scales [...]."""
+    op = "quantize_rows"
+    dense(op, x=x, values=values, scales=scales)
+    *outer, width = x.shape
+    if 0 in x.shape:
+        return []
+    return [Launch(
+        op, op, (math.prod(outer),), {"x": x, "values": values, "scales": scales}, {},
+        {"WIDTH": width, "BLOCK_W": power_of_two(width)}, tuning(op, arch)["warps"], 1,
     )]  # fmt: skip
 
 
 def gate_residual(
-    x: Any, y: Any, out: Any, *, gate: Any = None, normed: Any = None, shift: Any = None, scale: Any = None,
-    eps: float = 1e-6, wide: bool = False, arch: int = 80,
+    x: Any, y: Any, out: Any, *, gate: Any = None, normed: Any = None, normed_scales: Any = None, shift: Any = None,
+    scale: Any = None, eps: float = 1e-6, wide: bool = False, arch: int = 80,
 ) -> list[Launch]:  # fmt: skip
-    """x, y, out, normed [batch, tokens, width]; gate, shift, scale [batch, width]."""
+    """x, y, out, normed [batch, tokens, width]; gate, shift, scale [batch, width]; with normed_scales [batch, tokens]
+    `normed` is bytes of e4m3."""
     op = "gate_residual"
-    dense(op, x=x, y=y, out=out, normed=normed)
+    dense(op, x=x, y=y, out=out, normed=normed, normed_scales=normed_scales)
     batch, tokens, width = x.shape
     if 0 in x.shape:
         return []
     gate_stride = 0 if gate is None else row_stride(op, "gate", gate)
     return [Launch(
         op, op, (batch * tokens,),
-        {"x": x, "y": y, "gate": gate, "out": out, "shift": shift, "scale": scale, "normed": normed},
+        {"x": x, "y": y, "gate": gate, "out": out, "shift": shift, "scale": scale, "normed": normed,
+         "normed_scales": normed_scales},
         {"tokens": tokens, "gate_stride": gate_stride,
          "shift_stride": 0 if normed is None else _modulation(op, shift, scale)},
         {"WIDTH": width, "BLOCK_W": power_of_two(width), "EPS": eps, "GATED": gate is not None,
-         "NORMED": normed is not None}, tuning(op, arch)["warps"], 1,
+         "NORMED": normed is not None, "EIGHT": normed_scales is not None}, tuning(op, arch)["warps"], 1,
     )]  # fmt: skip
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .quantize_rows import store_e4m3
+
 
 @triton.jit
 def gate_residual(
-    x, y, gate, out, shift, scale, normed, tokens, gate_stride, shift_stride,
+    x, y, gate, out, shift, scale, normed, normed_scales, tokens, gate_stride, shift_stride,
     WIDTH: tl.constexpr, BLOCK_W: tl.constexpr, EPS: tl.constexpr, GATED: tl.constexpr, NORMED: tl.constexpr,
+    EIGHT: tl.constexpr,
 ):  # fmt: skip
     """One program a token: out = x + gate * y; with NORMED also normed = norm(out) * (1 + scale) + shift.
 
     x, y, out, normed   [batch * tokens, WIDTH]; `out` may be `x`
     gate, shift, scale  [batch, WIDTH], rows gate_stride and shift_stride apart; 0 where all share one
+    normed_scales       [batch * tokens]; with EIGHT `normed` is e4m3 with these scales
     The norm sees `out` as it is stored. What GATED or NORMED leave out is not read.
     """
     row = tl.program_id(0)
@@ -34,7 +38,10 @@ def gate_residual(
         own = (row // tokens) * shift_stride + c
         factor = 1.0 + tl.load(scale + own, mask=live, other=0.0).to(tl.float32)
         offset = tl.load(shift + own, mask=live, other=0.0).to(tl.float32)
-        tl.store(normed + place, (normal * factor + offset).to(normed.dtype.element_ty), mask=live)
+        if EIGHT:
+            store_e4m3(normed + place, normed_scales + row, normal * factor + offset, live)
+        else:
+            tl.store(normed + place, (normal * factor + offset).to(normed.dtype.element_ty), mask=live)
 
 
 @triton.jit

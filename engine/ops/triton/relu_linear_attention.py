@@ -109,13 +109,13 @@ def relu_state(
 
 @triton.jit
 def relu_apply(
-    query, states, out, tokens, chunks, batch_stride, out_batch_stride,
+    query, states, out, tokens, chunk, chunks, batch_stride, out_batch_stride,
     ROW: tl.constexpr, HEAD: tl.constexpr, ROW_OUT: tl.constexpr, HEAD_OUT: tl.constexpr,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr, EPS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Sums the partial states in their order, and applies them to one block of tokens."""
-    pid, start = tl.program_id(0), tl.program_id(1) * BLOCK_T
+    """Sums the partial states in their order, and applies them to one chunk of tokens."""
+    pid, mine = tl.program_id(0), tl.program_id(1)
     batch, head = pid // HEADS, pid % HEADS
     d = tl.arange(0, BLOCK_D)
     state = tl.zeros((BLOCK_D, BLOCK_D), tl.float32)
@@ -125,7 +125,8 @@ def relu_apply(
         state += tl.load(place + d[:, None] * BLOCK_D + d[None, :])
         total += tl.load(place + BLOCK_D * BLOCK_D + d)
     first = batch.to(tl.int64) * batch_stride + head * HEAD
-    q = _rows(query, first, tokens, start, d, ROW, HEAD_DIM, BLOCK_T)
-    result = _apply(q, state, total, EPS, WIDE)
     target = batch.to(tl.int64) * out_batch_stride + head * HEAD_OUT
-    _store(out, target, tokens, start, d, result, ROW_OUT, HEAD_DIM, BLOCK_T)
+    for start in range(mine * chunk, min(tokens, (mine + 1) * chunk), BLOCK_T):
+        q = _rows(query, first, tokens, start, d, ROW, HEAD_DIM, BLOCK_T)
+        result = _apply(q, state, total, EPS, WIDE)
+        _store(out, target, tokens, start, d, result, ROW_OUT, HEAD_DIM, BLOCK_T)
