@@ -6,12 +6,15 @@ what happens on standard output, one JSON object a line, and ends with the proce
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from spar_engine.errors import ArtefactError, BackendError, SparError
 from .flavours import flavour_of
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+OFTEN = 0.01
+"""Seconds between two times that pages of weights are given back."""
 STRIPPED = "; plans without weights may need a machine with a GPU to be built on: leave out --strip"
 
 
@@ -59,7 +64,7 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
     network = builder.create_network(_network_flags(trt))
     maps = _parse(trt, job, network, log)
     config = builder.create_builder_config()
-    config.progress_monitor = monitor = _monitor(trt, cancelled, [one for one in maps if isinstance(one, mmap.mmap)])
+    config.progress_monitor = monitor = _monitor(trt, cancelled)
     for name in job["flags"]:
         config.set_flag(getattr(trt.BuilderFlag, name))
     _set_gpus(trt, config, job["gpu"])
@@ -69,7 +74,7 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
             made.set_shape(name, *shapes)
         config.add_optimization_profile(made)
     cache = _timing_cache(config, job)
-    with open(job["plan"], "wb") as file:
+    with open(job["plan"], "wb") as file, _forgetting([one for one in maps if isinstance(one, mmap.mmap)]):
         built = builder.build_serialized_network_to_stream(network, config, _writer(trt, file))
         file.flush()
         os.fsync(file.fileno())
@@ -157,7 +162,27 @@ def _logger(trt: Any) -> Any:
     return Log()
 
 
-def _monitor(trt: Any, cancelled: Any, maps: list[mmap.mmap]) -> Any:
+@contextlib.contextmanager
+def _forgetting(maps: list[mmap.mmap]) -> Iterator[None]:
+    """Gives the pages of weights back all the time: they were not written to, and come back from the file when they are
+    read. The builder reads all weights in one pass without a word to its monitor, hence a thread."""
+    ended = threading.Event()
+
+    def forget() -> None:
+        while not ended.wait(OFTEN):
+            for mapped in maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+    thread = threading.Thread(target=forget, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _monitor(trt: Any, cancelled: Any) -> Any:
     class Monitor(trt.IProgressMonitor):
         """Tells how far the builder is: its phases, innermost last, each with steps done and in all."""
 
@@ -167,8 +192,6 @@ def _monitor(trt: Any, cancelled: Any, maps: list[mmap.mmap]) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
             self.phases[phase_name] = [0, num_steps]
-            for mapped in maps:  # pages of weights were not written to: they come back from the file when they are read
-                mapped.madvise(mmap.MADV_DONTNEED)
             self.tell()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
