@@ -25,6 +25,7 @@ help:
 	@echo "make build     the wheel, in dist/"
 	@echo "make sanitize  the native tests under the address, undefined-behaviour and thread sanitizers"
 	@echo "make cuda-check  CUDA kernels: compiled for every target, run on the CPU against their equations; needs nvcc"
+	@echo "make capi      libspar, the library for C; prints its folder"
 	@echo "make setup     only the environment, in $(VENV)/"
 	@echo "make clean     removes what was built, but not $(VENV)/"
 
@@ -82,6 +83,10 @@ bench: setup
 
 build: setup
 	@PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w dist .
+
+.PHONY: capi
+capi: setup
+	@PATH="$(CURDIR)/$(RUN):$$PATH" csrc/c_api/build
 
 sanitize: setup
 	@for kind in address,undefined thread; do \
