@@ -90,13 +90,19 @@ class NativeBackend:
                 self._pack(model, component)
 
     def run(
-        self, component: str, inputs: dict[str, Any], taps: bool = False, cancel: Any | None = None, strips: int = 1
+        self,
+        component: str,
+        inputs: dict[str, Any],
+        taps: bool = False,
+        cancel: Any | None = None,
+        strips: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
         """Outputs of one component by name, float32; with `taps` also its inner tensors by their golden names.
 
         cancel  a `Cancel`; once set, the run stops before its next block and raises Cancelled
-        strips  of the picture, one after another, in the convolutional stages of the decoder: the same bits from less
-                memory (`memory`), and some lines are computed twice; not with `taps`
+        strips  (count, stages): the decoder's last stages, as many as they are convolutions only, work on one strip of
+                the picture after another: the same bits from less memory (`memory`), and some lines are computed
+                twice; not with `taps`
 
         `cross_keys`, `cross_values`, `keys` and `values` are kept packed: pass them on as they are, or make arrays of
         them with numpy.asarray. A cache that is continued twice is copied for the second time.
@@ -114,17 +120,19 @@ class NativeBackend:
                 given[name] = value.parts
             else:
                 given[name] = value if isinstance(value, kept) else np.ascontiguousarray(value)
-        if strips != 1:
+        if strips is not None:
             if component != "decoder":
-                raise BackendError(f"native: strips={strips!r} of {component}; only the decoder can be cut, give 1")
-            given["strips"] = np.array([strips], np.int64)
+                raise BackendError(f"native: strips={tuple(strips)} of {component}; only the decoder can be cut")
+            given["strips"] = np.array(strips, np.int64)
         return model.run(component, given, taps, cancel)
 
-    def strips(self, component: str, axes: dict[str, int]) -> list[int]:
-        """Values that `run` takes for `strips` at these sizes, fewest first: [1], but for the decoder."""
-        return native_decoder.strips(axes, self.config.decoder) if component == "decoder" else [1]
+    def strips(self, component: str, axes: dict[str, int]) -> list[native_decoder.Strips]:
+        """Values that `run` takes for `strips` at these sizes, least work first: [], but for the decoder."""
+        return native_decoder.strips(axes, self.config.decoder) if component == "decoder" else []
 
-    def memory(self, component: str, axes: dict[str, int], strips: int = 1) -> tuple[int, int]:
+    def memory(
+        self, component: str, axes: dict[str, int], strips: native_decoder.Strips | None = None
+    ) -> tuple[int, int]:
         """Bytes of a component's packed weights, and of the scratch memory of one run at these sizes.
 
         Before the component is loaded its weights are counted from their shapes, some percent too high."""

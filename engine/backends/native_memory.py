@@ -47,11 +47,16 @@ def _tensor(component: str, name: str, shape: tuple[int, ...], precision: str) -
 
 
 def scratch(
-    component: str, axes: dict[str, int], config: ModelConfig, precision: str, threads: int, strips: int = 1
+    component: str,
+    axes: dict[str, int],
+    config: ModelConfig,
+    precision: str,
+    threads: int,
+    strips: native_decoder.Strips | None = None,
 ) -> int:
     """Bytes of scratch memory of one run; `axes` as `components.Component.check` gives them.
 
-    strips  of the decoder, which others do not have
+    strips  how the decoder is cut, which others cannot be
     """
     act = 4 if precision == "fp32" else 2
 

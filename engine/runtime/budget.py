@@ -18,7 +18,7 @@ class Budgeted:
     """Runs the components of a backend, one at a time, within `budget` bytes less `caches`.
 
     A component that is needed takes the place of those that were not used for the longest time; their next run loads
-    them again. One that is too large even alone runs in the fewest strips that fit, where the backend can cut it. A
+    them again. One that is too large even alone runs in strips, as few as fit, where the backend can cut it. A
     request is refused before it starts when it cannot fit, or not beside those that run.
     """
 
@@ -29,7 +29,7 @@ class Budgeted:
         self._loaded: OrderedDict[str, int] = OrderedDict()  # component -> bytes of weights, least recently used first
         self._running: list[Plan] = []
         self.unloads = self.cut_runs = 0
-        self.strips = 1  # of the run that is made now, or was last
+        self.strips: tuple[int, int] | None = None  # of the run that is made now, or was last
 
     @staticmethod
     def check(plan: Plan) -> Plan:
@@ -63,10 +63,10 @@ class Budgeted:
         with self._lock:
             room = self._room - sum(plan.values for plan in self._running)
         self.strips = needed.strips(room)
-        if self.strips > 1:
-            more["strips"] = self.strips
+        scratch = needed.scratch
+        if self.strips is not None:
+            more["strips"], scratch = self.strips, needed.cut[self.strips]
             self.cut_runs += 1
-        scratch = needed.cut.get(self.strips, needed.scratch)
         self._loaded.pop(component, None)
         self._backend.trim()
         while self._loaded and sum(self._loaded.values()) + needed.weights + scratch > room:

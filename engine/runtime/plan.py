@@ -16,12 +16,13 @@ Axes = dict[str, int]
 class Need:
     """Bytes that a component holds: while it is loaded, and while it runs.
 
-    cut  scratch of a run in so many strips, fewest first, where the backend can cut it (native: the decoder)
+    cut  scratch of a run in strips, (count, stages), where the backend can cut it (native: the decoder); least work
+         first, and each with less scratch than those before
     """
 
     weights: int
     scratch: int
-    cut: dict[int, int] = field(default_factory=dict)
+    cut: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
@@ -32,11 +33,13 @@ class Need:
         """While it runs, in as many strips as it can be cut into."""
         return self.weights + min([self.scratch, *self.cut.values()])
 
-    def strips(self, room: int) -> int:
-        """The fewest strips, 1 for none, in which a run fits `room` bytes; the most there are where none does."""
+    def strips(self, room: int) -> tuple[int, int] | None:
+        """The cut of least work with which a run fits `room` bytes, None where it fits whole; where none fits, the one
+        of least memory."""
         if self.running <= room or not self.cut:
-            return 1
-        return next((count for count, scratch in self.cut.items() if self.weights + scratch <= room), max(self.cut))
+            return None
+        fits = (cut for cut, scratch in self.cut.items() if self.weights + scratch <= room)
+        return next(fits, list(self.cut)[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,13 @@ class Plan:
         return max(need.tightest for need in self.components.values())
 
     @property
-    def strips(self) -> dict[str, int]:
-        """Components that this budget cuts, and into how many strips: none while unloading the others is enough."""
+    def strips(self) -> dict[str, tuple[int, int]]:
+        """Components that this budget cuts, and into what: none while unloading the others is enough."""
         if self.budget is None or self.least <= self.budget:
             return {}
         room = self.budget - self.values - self.caches
         chosen = {name: need.strips(room) for name, need in self.components.items()}
-        return {name: count for name, count in chosen.items() if count > 1}
+        return {name: cut for name, cut in chosen.items() if cut is not None}
 
     @property
     def verdict(self) -> str:
@@ -94,7 +97,7 @@ class Plan:
             return "fits"
         if self.least_in_strips > self.budget:
             return "does not fit"
-        cut = [f"running {name} in {count} strips" for name, count in self.strips.items()]
+        cut = [f"running {name} in {count} strips" for name, (count, _) in self.strips.items()]
         return "fits by " + " and ".join(["unloading components between uses", *cut])
 
     def __str__(self) -> str:
@@ -176,5 +179,9 @@ def _derived(config: ModelConfig, name: str, axes: Axes) -> Axes:
 def need(backend: Any, name: str, axes: Axes) -> Need:
     """What a component of a backend that has `memory` holds, cut too where the backend has `strips`."""
     weights, scratch = backend.memory(name, axes)
-    counts = backend.strips(name, axes)[1:] if hasattr(backend, "strips") else ()
-    return Need(weights, scratch, {count: backend.memory(name, axes, count)[1] for count in counts})
+    cut: dict[tuple[int, int], int] = {}
+    for each in backend.strips(name, axes) if hasattr(backend, "strips") else ():
+        size = backend.memory(name, axes, each)[1]
+        if size < min([scratch, *cut.values()]):
+            cut[each] = size
+    return Need(weights, scratch, cut)

@@ -40,8 +40,8 @@ class Trace:
     def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
         more = {"requests": [request.number for request in requests],
                 "inputs": {name: list(value.shape) for name, value in inputs.items()}}  # fmt: skip
-        if self._budget is not None:
-            more["strips"] = self._budget.strips
+        if self._budget is not None and self._budget.strips is not None:
+            more["strips"], more["stages_cut"] = self._budget.strips
         self._add(run_name(component, inputs), "component", COMPONENTS, begin, end, more)
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:

@@ -10,6 +10,7 @@ from spar_engine.backends.native import PRECISIONS, NativeBackend
 from spar_engine.components import components
 from spar_engine.config import preset
 from spar_engine.errors import BackendError, Cancelled, InputError
+from spar_engine.runtime import plan
 from spar_engine.weights.random import RandomWeights
 
 SIZES = {"batch": 2, "height": 5, "width": 3}
@@ -36,7 +37,7 @@ def test_strips_give_the_bits_of_the_whole_picture(deep, precision, isa):
     backend = NativeBackend(deep, precision=precision, threads=1, isa=isa)
     given = latent(backend, height=2, width=1, batch=1)
     whole = backend.run("decoder", given)["image"]
-    for strips in (2, 3, 7):
+    for strips in ((2, 3), (3, 2), (7, 1)):
         np.testing.assert_array_equal(backend.run("decoder", given, strips=strips)["image"], whole, strict=True)
 
 
@@ -45,57 +46,74 @@ def test_strips_of_several_pictures_and_single_lines(deep, precision):
     backend = NativeBackend(deep, precision=precision, threads=3)
     given = latent(backend, height=3, width=2)
     whole = backend.run("decoder", given)["image"]
-    for strips in (2, 5, 96):
+    for strips in ((1, 1), (2, 1), (5, 2), (96, 3)):
         np.testing.assert_array_equal(backend.run("decoder", given, strips=strips)["image"], whole, strict=True)
 
 
 def test_decoders_whose_attention_lies_elsewhere():
-    """Stages are cut from the last attention on; all of them but the first where there is none."""
+    """Stages after the last attention can be cut; all of them but the first where there is none."""
     none = {"attention": (False,) * 6, "scales": ((),) * 6}
     early = {"attention": (False, True, False, False, True, False), "scales": ((), (3,), (), (), (3,), ())}
-    for changes in (none, early):
+    for changes, stages in ((none, 5), (early, 1)):
         backend = NativeBackend(decoder(**changes), precision="fp32", threads=1)
         given = latent(backend, height=3, width=2)
         whole = backend.run("decoder", given)["image"]
-        np.testing.assert_array_equal(backend.run("decoder", given, strips=3)["image"], whole, strict=True)
+        np.testing.assert_array_equal(backend.run("decoder", given, strips=(3, stages))["image"], whole, strict=True)
+        assert max(cut.stages for cut in backend.strips("decoder", SIZES)) == stages
+        with pytest.raises(InputError, match=f"but {stages} stages follow the last that sees the whole picture"):
+            backend.run("decoder", given, strips=(3, stages + 1))
     backend = NativeBackend(decoder(attention=(True,) * 6, scales=((3,),) * 6), precision="fp32", threads=1)
     given = latent(backend, height=2, width=1)
-    assert backend.strips("decoder", {"batch": 1, "height": 16, "width": 16}) == [1]
-    with pytest.raises(InputError, match="strips=2, but its last stage sees the whole picture; give 1"):
-        backend.run("decoder", given, strips=2)
+    assert backend.strips("decoder", {"batch": 1, "height": 16, "width": 16}) == []
+    with pytest.raises(InputError, match="but 0 stages follow the last that sees the whole picture"):
+        backend.run("decoder", given, strips=(2, 1))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("deeply", [False, True])
 def test_the_plan_is_what_is_held(deep, deeply, precision):
-    """Never above the plan, at least half of it, and less with more strips."""
+    """Never above the plan, and at least half of it; the cut of most work has the least."""
     backend = NativeBackend(deep if deeply else decoder(), precision=precision, threads=1)
     given = latent(backend, batch=2, height=8, width=5)
-    sizes, used = components(backend.config)["decoder"].check(given), []
-    assert backend.strips("decoder", sizes) == [1, 2, 3, 4, 6, 8]
-    for strips in backend.strips("decoder", sizes):
+    sizes, used = components(backend.config)["decoder"].check(given), {}
+    every = [None, *backend.strips("decoder", sizes)]
+    assert set(every) == {None, *((count, stages) for count in (2, 3, 4, 6, 8) for stages in (1, 2, 3))}
+    for strips in every:
         backend.trim()
         backend.run("decoder", given, strips=strips)
-        used.append(backend._model.scratch)
+        used[strips] = backend._model.scratch
         planned = backend.memory("decoder", sizes, strips)[1]
-        assert used[-1] <= planned <= 2 * used[-1], strips
-    assert used == sorted(used, reverse=True)
-    assert used[-1] < used[0] / 2
+        assert used[strips] <= planned <= 2 * used[strips], strips
+    for stages in (1, 2, 3):  # more strips of the same stages take less
+        along = [used[None], *(used[count, stages] for count in (2, 3, 4, 6, 8))]
+        assert along == sorted(along, reverse=True)
+    assert used[8, 3] < used[None] / 2
+    assert every[1] == (2, 1)  # the least work
+    need = plan.need(backend, "decoder", sizes)
+    assert list(need.cut) == [cut for cut in every[1:] if cut in need.cut]
+    scratch = [need.scratch, *need.cut.values()]
+    assert scratch == sorted(set(scratch), reverse=True)  # a cut that takes more work and no less memory is left out
+    assert need.strips(need.running) is None
+    assert need.strips(need.running - 1) == (2, 1)
+    assert need.strips(0) == list(need.cut)[-1]
 
 
 def test_refusals(deep):
     backend = NativeBackend(deep, precision="fp32", threads=1)
     given = latent(backend, height=2, width=1)
-    for strips in (0, -1, 65):
-        with pytest.raises(InputError, match=f"strips={strips} of a picture of 64 lines; give 1 to as many"):
-            backend.run("decoder", given, strips=strips)
-    with pytest.raises(InputError, match="strips=2 has no whole inner tensors to show"):
-        backend.run("decoder", given, taps=True, strips=2)
+    for count in (0, -1, 65):
+        with pytest.raises(InputError, match=rf"strips=\({count}, 1\) of a picture of 64 lines; give 1 to as many"):
+            backend.run("decoder", given, strips=(count, 1))
+    for stages in (0, -1, 4):
+        with pytest.raises(InputError, match="but 3 stages follow the last that sees the whole picture"):
+            backend.run("decoder", given, strips=(2, stages))
+    with pytest.raises(InputError, match="has no whole inner tensors to show; give none"):
+        backend.run("decoder", given, taps=True, strips=(2, 1))
     head = components(backend.config)["lm_head"].example(np.random.default_rng(0))
-    with pytest.raises(BackendError, match="strips=2 of lm_head; only the decoder can be cut"):
-        backend.run("lm_head", head, strips=2)
-    assert backend.strips("dit", {}) == [1]
+    with pytest.raises(BackendError, match=r"strips=\(2, 1\) of lm_head; only the decoder can be cut"):
+        backend.run("lm_head", head, strips=(2, 1))
+    assert backend.strips("dit", {}) == []
     flag = backend.cancel_flag()
     flag.set()
     with pytest.raises(Cancelled):
-        backend.run("decoder", given, strips=2, cancel=flag)
+        backend.run("decoder", given, strips=(2, 1), cancel=flag)

@@ -175,14 +175,14 @@ void Decoder::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const Input& latent = inputs.at("latent");
   const int64_t last = static_cast<int64_t>(channels_.size()) - 1;
   const Pixels picture = size(0, latent.shape);
-  const int64_t strips = strips_of(run, inputs, picture.height);
+  const Cut cut = cut_of(run, inputs, picture.height);
   std::vector<Pixels> sizes(channels_.size());
-  for (int64_t i = strips == 1 ? 0 : global_; i <= last; ++i) sizes[static_cast<size_t>(i)] = size(i, latent.shape);
+  for (int64_t i = cut.strips == 1 ? 0 : cut.stages; i <= last; ++i) sizes[static_cast<size_t>(i)] = size(i, latent.shape);
   const Slots whole = slots(run, sizes);
   Pixels p = whole.place(last, size(last, latent.shape));
   enter(run, latent.f32, p);
   blocks(run, last, p);
-  for (int64_t i = last - 1; i >= global_; --i) {
+  for (int64_t i = last - 1; i >= cut.stages; --i) {
     const Pixels larger = whole.place(i, size(i, latent.shape));
     run.check_cancelled();
     stages_[static_cast<size_t>(i)].up[0].run(run, p, larger);
@@ -190,9 +190,9 @@ void Decoder::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
     blocks(run, i, p);
   }
   float* image = outputs.make("image", {picture.pictures, 3, picture.height, picture.width});
-  if (strips > 1) return in_strips(run, p, strips, latent.shape, image);
+  if (cut.strips > 1) return in_strips(run, p, cut, latent.shape, image);
   const Span all{0, picture.height};
-  convolve(run, p, whole, all, reach(all, latent.shape), picture.height, image);
+  convolve(run, p, whole, all, reach(all, cut.stages, latent.shape), picture.height, image);
 }
 
 }  // namespace spar::cpu

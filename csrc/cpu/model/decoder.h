@@ -68,8 +68,13 @@ struct Span {
   Span with(int64_t reach, int64_t height) const;
 };
 
-// An input `strips` [1], where it is given, cuts what follows the last attention into so many strips of lines, done one
-// after another: same bits, less memory, and some lines twice (decoder_strips.cpp).
+// How a run is cut: its last `stages` stages, all of convolutions, work on one strip of lines of the picture after
+// another. Same bits, less memory, and some lines twice (decoder_strips.cpp). The input `strips` [count, stages] asks for
+// it; one strip is the whole picture.
+struct Cut {
+  int64_t strips, stages;
+};
+
 class Decoder : public Component {
  public:
   Decoder(const Config& config, Loader& load);
@@ -88,20 +93,20 @@ class Decoder : public Component {
 
     Pixels place(int64_t stage, Pixels size) const;
   };
-  // What a strip works on. Stage s makes `made[s]` of its lines, from lines `read[s]` of the stage before.
+  // What a strip works on. A stage s that is cut makes `made[s]` of its lines, from lines `read[s]` of the stage before.
   struct Reach {
     std::vector<Span> read, made;
   };
   // A picture of stage `stage`, without memory.
   Pixels size(int64_t stage, const Shape& latent) const;
   Slots slots(Run& run, const std::vector<Pixels>& sizes) const;  // sizes[s]: the largest that is placed for stage s
-  Reach reach(const Span& strip, const Shape& latent) const;
-  int64_t strips_of(const Run& run, const Inputs& inputs, int64_t height) const;  // InputError where they cannot be
-  void in_strips(Run& run, const Pixels& p, int64_t strips, const Shape& latent, float* image) const;
+  Reach reach(const Span& strip, int64_t stages, const Shape& latent) const;
+  Cut cut_of(const Run& run, const Inputs& inputs, int64_t height) const;  // InputError where it cannot be
+  void in_strips(Run& run, const Pixels& p, const Cut& cut, const Shape& latent, float* image) const;
 
   void enter(Run& run, const float* latent, const Pixels& p) const;
   void blocks(Run& run, int64_t stage, const Pixels& p) const;
-  // Stages global_ - 1 .. 0 and the end: lines `strip` of pictures of `height` lines, from lines reach.read.back() in p.
+  // The stages of `reach` and the end: lines `strip` of pictures of `height` lines, from lines reach.read.back() in p.
   void convolve(Run& run, Pixels p, const Slots& slots, const Span& strip, const Reach& reach, int64_t height,
                 float* image) const;
   // The same lines from stage 0; p has `skip` more lines above them.
@@ -111,7 +116,7 @@ class Decoder : public Component {
   std::vector<int64_t> channels_;
   PackedLinear conv_in_, conv_out_;
   std::vector<Stage> stages_;
-  int64_t global_;  // the last stage that sees the whole picture
+  int64_t global_;  // the last stage that sees the whole picture: those below it can be cut
   const float *norm_, *bias_;
 };
 

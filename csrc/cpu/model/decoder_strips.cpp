@@ -1,6 +1,6 @@
 // The end of the decoder, whose convolutions reach a few lines only: of whole pictures, or strip by strip.
 //
-// A strip starts from the lines of stage `global_` that its own lines depend on. Convolutions take zeros beyond the lines
+// A strip starts from the lines of the last whole stage that its own lines depend on. Convolutions take zeros beyond the lines
 // that are there, so each spoils one line on a side that is not the picture's own; `reach` counts them, and `crop` drops
 // them before anything reads them. What is kept is therefore computed from the same numbers in the same order as without
 // strips.
@@ -52,21 +52,23 @@ Pixels Decoder::Slots::place(int64_t stage, Pixels p) const {
   return p;
 }
 
-int64_t Decoder::strips_of(const Run& run, const Inputs& inputs, int64_t height) const {
+Cut Decoder::cut_of(const Run& run, const Inputs& inputs, int64_t height) const {
   const auto asked = inputs.find("strips");
-  const int64_t strips = asked == inputs.end() ? 1 : asked->second.whole[0];
-  const std::string what = "decoder: strips=" + std::to_string(strips);
-  if (strips < 1 || strips > height)
-    throw InputError(what + " of a picture of " + std::to_string(height) + " lines; give 1 to as many");
-  if (strips > 1 && global_ == 0) throw InputError(what + ", but its last stage sees the whole picture; give 1");
-  if (strips > 1 && run.tapping()) throw InputError(what + " has no whole inner tensors to show; give 1");
-  return strips;
+  if (asked == inputs.end()) return {1, global_};
+  const Cut cut{asked->second.whole[0], asked->second.whole[1]};
+  const std::string what = "decoder: strips=(" + std::to_string(cut.strips) + ", " + std::to_string(cut.stages) + ")";
+  if (cut.strips < 1 || cut.strips > height)
+    throw InputError(what + " of a picture of " + std::to_string(height) + " lines; give 1 to as many strips");
+  if (cut.stages < 1 || cut.stages > global_)
+    throw InputError(what + ", but " + std::to_string(global_) + " stages follow the last that sees the whole picture");
+  if (run.tapping()) throw InputError(what + " has no whole inner tensors to show; give none");
+  return cut;
 }
 
-Decoder::Reach Decoder::reach(const Span& strip, const Shape& latent) const {
+Decoder::Reach Decoder::reach(const Span& strip, int64_t stages, const Shape& latent) const {
   Reach found;
   Span wanted = strip.with(1, size(0, latent).height);  // the last convolution
-  for (int64_t stage = 0; stage < global_; ++stage) {
+  for (int64_t stage = 0; stage < stages; ++stage) {
     const int64_t blocks = static_cast<int64_t>(stages_[static_cast<size_t>(stage)].residual.size());
     const Span made = wanted.with(2 * blocks, size(stage, latent).height);
     wanted = Span{made.first / 2, ceil_div(made.end, 2)}.with(1, size(stage + 1, latent).height);
@@ -76,12 +78,12 @@ Decoder::Reach Decoder::reach(const Span& strip, const Shape& latent) const {
   return found;
 }
 
-void Decoder::in_strips(Run& run, const Pixels& p, int64_t strips, const Shape& latent, float* image) const {
+void Decoder::in_strips(Run& run, const Pixels& p, const Cut& cut, const Shape& latent, float* image) const {
   const Pixels whole = size(0, latent);
-  const int64_t lines = ceil_div(whole.height, strips), pixels = p.height * p.width;
+  const int64_t lines = ceil_div(whole.height, cut.strips), pixels = p.height * p.width;
   std::vector<Pixels> sizes(channels_.size());
   for (int64_t first = 0; first < whole.height; first += lines) {
-    const Reach part = reach({first, std::min(first + lines, whole.height)}, latent);
+    const Reach part = reach({first, std::min(first + lines, whole.height)}, cut.stages, latent);
     for (size_t stage = 0; stage < part.read.size(); ++stage) {
       Pixels most = size(static_cast<int64_t>(stage), latent);
       most.pictures = 1;
@@ -93,7 +95,7 @@ void Decoder::in_strips(Run& run, const Pixels& p, int64_t strips, const Shape& 
   for (int64_t picture = 0; picture < p.pictures; ++picture)
     for (int64_t first = 0; first < whole.height; first += lines) {
       const Span strip{first, std::min(first + lines, whole.height)};
-      const Reach part = reach(strip, latent);
+      const Reach part = reach(strip, cut.stages, latent);
       Pixels one = p;
       one.pictures = 1;
       one.x = p.x.rows(picture * pixels);
@@ -107,7 +109,7 @@ void Decoder::in_strips(Run& run, const Pixels& p, int64_t strips, const Shape& 
 void Decoder::convolve(Run& run, Pixels p, const Slots& slots, const Span& strip, const Reach& reach, int64_t height,
                        float* image) const {
   int64_t first = 0;  // line of the picture that is the first one of p
-  for (int64_t stage = global_ - 1; stage >= 0; --stage) {
+  for (int64_t stage = static_cast<int64_t>(reach.read.size()) - 1; stage >= 0; --stage) {
     const auto at = static_cast<size_t>(stage);
     const Pixels larger = slots.place(stage, {p.pictures, 2 * p.height, 2 * p.width, channels_[at], {}, {}});
     run.check_cancelled();
