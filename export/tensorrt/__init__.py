@@ -11,6 +11,6 @@ A component goes through these steps, one module each:
     ours      nodes of domain `spar` become plugins, or their decompositions       (`ours`)
     profiles  the sizes that a plan is tuned for                                   (`profiles`)
     worker    parser and builder, in a process of their own                        (`child`, `worker`)
-    plans     what is stale is built and published, the manifest is written        (`plans`)
+    plans     what is stale is built and published, the manifest is written        (`plans`, `building`)
     report    what the build took                                                  (`report`)
 """

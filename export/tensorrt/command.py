@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spar_engine.errors import InputError
 
 if TYPE_CHECKING:
-    from .plans import BuiltPlan
+    from .building import BuiltPlan
 
 
 def add(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .stale import builder_version
 
 if TYPE_CHECKING:
-    from .plans import BuiltPlan
+    from .building import BuiltPlan
     from .settings import Settings
 
 

@@ -27,7 +27,7 @@ from spar_engine.samplers import Sampler, noise
 from spar_engine.weights import RandomWeights, write_safetensors
 from spar_engine.weights.dtypes import to_bf16, to_f32
 from spar_engine.weights.lora import with_loras
-from spar_export.tensorrt.plans import timing_cache
+from spar_export.tensorrt.building import timing_cache
 
 from . import fake
 

@@ -163,8 +163,7 @@ def engines(weights, graph, tmp_path, monkeypatch):
         monkeypatch.setattr(module, lambda of: package)
     monkeypatch.setattr("spar_engine.backends.tensorrt.Device", lambda number: device)
     monkeypatch.setattr("spar_export.tensorrt.stale.builder_version", lambda flavour: "tensorrt_rtx 0.0")
-    monkeypatch.setattr("spar_export.tensorrt.parity.verified", lambda *of: "no")
-    monkeypatch.setattr("spar_export.tensorrt.plans.verified", lambda *of: "no")
+    monkeypatch.setattr("spar_export.tensorrt.building.verified", lambda *of: "no")
     spec = components(weights.config)["condition"]
 
     def tensors(values, halves):
