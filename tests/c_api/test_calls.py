@@ -268,6 +268,25 @@ except library.Failed as error:
     assert done.stdout.startswith("6 memory ran out"), done.stdout
 
 
+def test_threads_that_do_not_start_are_an_error(built, nano):
+    """Stacks need address space: the ones that started end again, and the process lives."""
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import library
+loaded = library.Library({str(built / "libspar.so")!r})
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+try:
+    loaded.load({str(nano)!r}, threads=1024)
+except library.Failed as error:
+    print(error.status, error.words)
+loaded.load({str(nano)!r}, threads=2).close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 threads=1024: the system started only "), done.stdout
+
+
 def test_nothing_but_the_interface_is_exported(built):
     listed = subprocess.run(["nm", "-D", "--defined-only", built / "libspar.so"], capture_output=True, text=True)
     names = [line.split()[-1] for line in listed.stdout.splitlines()]

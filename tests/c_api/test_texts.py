@@ -8,10 +8,12 @@ import pytest
 from spar_engine.errors import InputError
 from spar_engine.runtime.assemble import open_tokenizer, open_weights
 from spar_engine.text import Prompts, TextTokenizer
+from spar_engine.text.qwen2 import SPLIT
 
 SURROGATES = range(0xD800, 0xE000)
 TEXTS = [
-    "", " ", "It's we'RE they'LL I'd 'tis don'T I\u017f '\u017f", "a  b   c\n\n d \r\n\r\n  e\t\tf ",
+    "", " ", "It's we'RE they'LLama x'\u017ftop x'STOP it'DD I'd 'tis don'T I\u017f '\u017f",
+    "a  b   c\n\n d \r\n\r\n  e\t\tf ",
     "1234567890 ١٢٣ Ⅷ ½",
     "你是书生·万象 ☃ 🙂 👩‍👩‍👧 e\u0301 क्षि \u1100\u1161\u11a8 한글",
     "\0\x01\x7f\x85\xa0\u3000", "ı İ ß ﬁ Ω \u212b \u0344",
@@ -51,6 +53,18 @@ def folders(nano, golden, tmp_path_factory):
             shutil.copy(golden(f"spar-tiny/checkpoint/{file}"), folder)
         made[name] = folder, 602, 591
     return made
+
+
+def test_split(probe):
+    """Where the words of a text end: sharper than tokens, which small vocabularies seldom join across a border."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Split
+
+    split = Split(Regex(SPLIT), "isolated")
+    texts = TEXTS + random_texts(6000, 6)
+    for text, found in zip(texts, probe.all("split", [text.encode() for text in texts]), strict=True):
+        want = [end - start for _, (start, end) in split.pre_tokenize_str(text)]
+        assert [int(length) for length in found.split()] == want, text
 
 
 @pytest.mark.parametrize("name", ["nano", "fast", "slow"])

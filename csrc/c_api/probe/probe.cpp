@@ -19,6 +19,7 @@
 #include "c_api/pictures.h"
 #include "c_api/prompts.h"
 #include "c_api/schedule.h"
+#include "c_api/split.h"
 #include "c_api/unicode.h"
 #include "c_api/utf8.h"
 
@@ -119,6 +120,12 @@ std::map<std::string, Command> commands(const std::string& name, const std::stri
   };
   made["canonical"] = [](std::string_view record) { return canonical(std::string(record)); };
   made["nfc"] = [](std::string_view record) { return to_utf8(nfc(to_points(record))); };
+  made["split"] = [](std::string_view record) {
+    std::vector<size_t> lengths;
+    const std::u32string points = to_points(record);
+    for (const auto piece : split_words(points)) lengths.push_back(piece.size());
+    return listed(lengths);
+  };
   made["utf8"] = [](std::string_view record) {
     Utf8Stream stream;
     std::string text;

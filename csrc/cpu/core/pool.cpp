@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <system_error>
 
 #include "engine/error.h"
 
@@ -53,24 +54,38 @@ void bind_to_processor(std::thread& thread, int index) {
 #endif
 }
 
+void end(std::atomic<bool>& stop, std::atomic<uint32_t>& epoch, std::vector<std::thread>& workers) {
+  stop.store(true);
+  epoch.fetch_add(1);
+  epoch.notify_all();
+  for (auto& worker : workers) worker.join();
+}
+
 }  // namespace
 
 Pool::Pool(int threads, bool pin) : threads_(threads), most_(threads) {
   if (threads < 1 || threads > 1024)
     throw InputError("threads=" + std::to_string(threads) + " must be from 1 to 1024");
   jobs_ = std::make_unique<Job[]>(static_cast<size_t>(threads));
+  const auto started = [&](int worker) {
+    try {
+      workers_.emplace_back([this, worker] { work(worker); });
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    }
+  };
   for (int worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { work(worker); });
+    if (!started(worker)) {
+      end(stop_, epoch_, workers_);
+      throw BackendError("threads=" + std::to_string(threads) + ": the system started only " + std::to_string(worker) +
+                         "; use fewer");
+    }
     if (pin) bind_to_processor(workers_.back(), worker);
   }
 }
 
-Pool::~Pool() {
-  stop_.store(true);
-  epoch_.fetch_add(1);
-  epoch_.notify_all();
-  for (auto& worker : workers_) worker.join();
-}
+Pool::~Pool() { end(stop_, epoch_, workers_); }
 
 // Processors that the caller or any worker may use, counted up to threads(). They change: taskset, cpusets of control
 // groups. One system call where the caller's are enough.
