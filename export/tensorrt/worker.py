@@ -23,6 +23,8 @@ from spar_engine.errors import ArtefactError, BackendError, SparError
 from .flavours import flavour_of
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+CAPTURED = "REQUIRE_USER_ALLOCATION"
+"""Builder flag of versions whose plans otherwise allocate while they run, which no captured graph may."""
 OFTEN = 0.01
 """Seconds between two times that pages of weights are given back."""
 STRIPPED = "; plans without weights may need a machine with a GPU to be built on: leave out --strip"
@@ -67,6 +69,8 @@ def build(job: dict[str, Any], cancelled: Any) -> dict[str, Any]:
     config.progress_monitor = monitor = _monitor(trt, cancelled)
     for name in job["flags"]:
         config.set_flag(getattr(trt.BuilderFlag, name))
+    if hasattr(trt.BuilderFlag, CAPTURED):
+        config.set_flag(getattr(trt.BuilderFlag, CAPTURED))
     _set_gpus(trt, config, job["gpu"])
     for profile in job["profiles"]:
         made = builder.create_optimization_profile()

@@ -24,6 +24,10 @@ class TensorIOMode(enum.Enum):
     INPUT, OUTPUT = range(2)
 
 
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY, EAGER, NONE = range(3)
+
+
 class TensorLocation(enum.Enum):
     DEVICE, HOST = range(2)
 
@@ -151,8 +155,11 @@ def package(device, functions):
     """
 
     class Context:
-        def __init__(self, engine, strategy):
-            assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        def __init__(self, engine, config):
+            assert config.strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+            assert config.cache is engine.cache
+            assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
+            module.contexts += 1
             self.engine, self.shapes, self.addresses, self.memory = engine, {}, {}, None
             self.active_optimization_profile = 0
 
@@ -176,6 +183,9 @@ def package(device, functions):
         def set_tensor_address(self, name, address):
             self.addresses[name] = address
 
+        def is_stream_capturable(self, stream):
+            return module.capturable
+
         def execute_async_v3(self, stream):
             about, addresses, shapes = self.engine.about, dict(self.addresses), dict(self.shapes)
             places = {name: self.get_tensor_shape(name) for name in about["outputs"]}
@@ -192,7 +202,7 @@ def package(device, functions):
 
     class Engine:
         def __init__(self, about):
-            self.about, self.weights = about, {}
+            self.about, self.weights, self.cache = about, {}, None
             self.device_memory_size_v2 = about["scratch"]
             self.num_io_tensors = len(about["inputs"]) + len(about["outputs"])
             self.num_optimization_profiles = len(about["profiles"])
@@ -209,8 +219,19 @@ def package(device, functions):
         def get_tensor_profile_shape(self, name, index):
             return [tuple(shape) for shape in self.about["profiles"][index][name]]
 
-        def create_execution_context(self, strategy):
-            return Context(self, strategy)
+        def create_runtime_config(self):
+            def create():
+                assert self.cache is None, "one cache for all contexts of an engine"
+                self.cache = object()
+                return self.cache
+
+            config = SimpleNamespace(cache=None, strategy=None, create_runtime_cache=create)
+            config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "strategy", strategy)
+            config.set_runtime_cache = lambda cache: setattr(config, "cache", cache)
+            return config
+
+        def create_execution_context(self, config):
+            return Context(self, config)
 
     class Runtime:
         def __init__(self, logger):
@@ -254,6 +275,8 @@ def package(device, functions):
     logger.ERROR = 1
     module = SimpleNamespace(
         __name__="tensorrt_rtx", __version__="0.0", DataType=DataType, Runtime=Runtime, Refitter=Refitter,
+        DynamicShapesKernelSpecializationStrategy=DynamicShapesKernelSpecializationStrategy,
+        contexts=0, capturable=True,
         Logger=logger, TensorLocation=TensorLocation, TensorIOMode=TensorIOMode,
         ExecutionContextAllocationStrategy=ExecutionContextAllocationStrategy, deserialized=[],
         Weights=lambda kind, address, count: SimpleNamespace(kind=kind, address=address, count=count),

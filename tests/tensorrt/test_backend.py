@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from spar_engine.backends.plans import identity
 from spar_engine.backends.plans.lane import CAPTURES, OnDevice
 from spar_engine.backends.plans.loop import rows as rows_of
 from spar_engine.backends.plans.manifest import PlanEntry, PlanManifest, Profile, read_plans
+from spar_engine.backends.plans.part import EngineStep
 from spar_engine.backends.plans.slots import Slot
 from spar_engine.backends.tensorrt import TensorRTBackend
 from spar_engine.components import components
@@ -131,6 +133,7 @@ def test_weights_are_put_in_and_runs_are_captured_once(weights, plans, device):
     assert (device.captured, device.launched) == (1, 3)
     backend.run("lm_head", {"hidden_states": hidden_of(weights, 3)})
     assert (device.captured, device.launched) == (2, 4)
+    assert device.package.contexts == 2, "a captured graph has a context to itself"
     assert (backend.name, backend.precision) == ("tensorrt", "bf16")
     backend.close()
     assert device.live == {}
@@ -256,6 +259,26 @@ def test_one_arena_for_all_components(weights, plans, device):
     backend.run("lm_head", {"hidden_states": hidden_of(weights)})
     assert sizes.count(500) == 1
     assert 300 not in sizes
+
+
+def test_a_plan_that_cannot_be_captured(weights, plans, device):
+    backend = TensorRTBackend(weights, plans=plans)
+    device.package.capturable = False
+    with pytest.raises(BackendError, match="the plan of lm_head cannot be captured into a graph; build it again"):
+        backend.run("lm_head", {"hidden_states": hidden_of(weights)})
+    device.package.capturable = True
+    backend.run("lm_head", {"hidden_states": hidden_of(weights)})
+    backend.close()
+    assert device.live == {}
+
+
+def test_contexts_of_tensorrt_itself():
+    """It has no kernels to compile at run time: the strategy is all that a context is told."""
+    trt = SimpleNamespace(DataType=fake.DataType, TensorIOMode=fake.TensorIOMode,
+                          ExecutionContextAllocationStrategy=fake.ExecutionContextAllocationStrategy)  # fmt: skip
+    engine = SimpleNamespace(num_io_tensors=0, device_memory_size_v2=0, create_execution_context=lambda told: told)
+    step = EngineStep("dit", engine, None, trt)
+    assert step.context() is fake.ExecutionContextAllocationStrategy.USER_MANAGED
 
 
 def test_captures_do_not_pile_up(weights, plans, device):

@@ -1,4 +1,4 @@
-"""One thread's share of a GPU: a stream, a scratch arena for all components, a context for each, captured runs."""
+"""One thread's share of a GPU: a stream, a scratch arena for all components, captured runs with their contexts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import BackendError
 from ...weights.dtypes import to_bf16, to_f32
 from .launches import Tensor
 
@@ -46,6 +47,7 @@ class Captured:
     graph: int = 0
     places: dict[str, Tensor] = field(default_factory=dict)
     held: list[int] = field(default_factory=list)  # addresses to free
+    contexts: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # engine -> its name, and the context
 
 
 class Lane:
@@ -59,8 +61,7 @@ class Lane:
         self.device = device
         device.enter()
         self.stream, self.size, self.arena = device.stream(), arena, device.allocate(arena)
-        self._contexts: dict[tuple[str, int], Any] = {}
-        self._held: list[int] = []
+        self._open = Captured()  # the run that is being captured
         self._captured: OrderedDict[tuple, Captured] = OrderedDict()
 
     def run(self, part: Any, inputs: dict[str, Any], stays: frozenset[str]) -> dict[str, Any]:
@@ -89,17 +90,17 @@ class Lane:
         """New memory for the run that is being captured; it lives as long as that."""
         size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         made = Tensor(self.device.allocate(size), kind, shape)
-        self._held.append(made.address)
+        self._open.held.append(made.address)
         return made
 
     def context(self, step: Any) -> Any:
-        """This lane's context for an engine."""
-        owner = step.name, id(step)
-        if owner not in self._contexts:
+        """The context of an engine in the run that is being captured. A captured graph belongs to the state that its
+        context was in, so no two share one; the scratch arena they do."""
+        if id(step) not in self._open.contexts:
             context = step.context()
             context.set_device_memory(self.arena, self.size)
-            self._contexts[owner] = context
-        return self._contexts[owner]
+            self._open.contexts[id(step)] = step.name, context
+        return self._open.contexts[id(step)][1]
 
     def drop(self, name: str | None = None) -> None:
         """Forget what belongs to one component, or to all."""
@@ -107,8 +108,6 @@ class Lane:
         self.device.wait(self.stream)
         for key in [key for key in self._captured if name in (None, key[0])]:
             self._forget(self._captured.pop(key))
-        for owner in [owner for owner in self._contexts if name in (None, owner[0])]:
-            del self._contexts[owner]
 
     def close(self) -> None:
         self.drop()
@@ -117,8 +116,7 @@ class Lane:
 
     def _capture(self, part: Any, inputs: dict[str, Any]) -> Captured:
         """Fix addresses for these shapes, run once so that everything is chosen, then capture."""
-        made = Captured()
-        self._held = made.held
+        made = self._open = Captured()
         try:
             for name, value in inputs.items():  # filled before the first run: indices among them must be valid
                 made.places[name] = self.place(part.kinds[name], tuple(value.shape))
@@ -131,6 +129,9 @@ class Lane:
 
             run()
             self.device.wait(self.stream)
+            for name, context in made.contexts.values():
+                if hasattr(context, "is_stream_capturable") and not context.is_stream_capturable(self.stream):
+                    raise BackendError(f"tensorrt: the plan of {name} cannot be captured into a graph; build it again")
             made.graph = self.device.capture(self.stream, run)
         except BaseException:
             self._forget(made)
@@ -155,6 +156,7 @@ class Lane:
     def _forget(self, captured: Captured) -> None:
         if captured.graph:
             self.device.end_graph(captured.graph)
+        captured.contexts.clear()
         while captured.held:
             self.device.free(captured.held.pop())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ class EngineStep:
 
     def __init__(self, name: str, engine: Any, entry: PlanEntry, trt: Any):
         self.name, self.engine, self._entry, self._trt = name, engine, entry, trt
+        self._lock, self._compiled = threading.Lock(), None
         types = stored_types(trt)
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.kinds = {tensor: types[engine.get_tensor_dtype(tensor)] for tensor in names}
@@ -29,8 +31,21 @@ class EngineStep:
         self.scratch = engine.device_memory_size_v2
 
     def context(self) -> Any:
-        """A context without scratch of its own."""
-        return self.engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        """A new context without scratch of its own.
+
+        TensorRT-RTX compiles kernels where they run: here at once for the sizes asked for, as a captured graph would
+        keep the slow ones that stand in until then, and once for all contexts."""
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not hasattr(self._trt, "DynamicShapesKernelSpecializationStrategy"):
+            return self.engine.create_execution_context(strategy)
+        config = self.engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(strategy)
+        config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = config.create_runtime_cache()
+        config.set_runtime_cache(self._compiled)
+        return self.engine.create_execution_context(config)
 
     def profile_of(self, shapes: dict[str, tuple[int, ...]]) -> int:
         """Index of the first profile that takes these shapes; profiles go from tight to wide.
