@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,25 +24,33 @@ def stages(python: str = sys.executable) -> list[Stage]:
 
     torch, gpu = "module:torch", GPU
     # Without torch's own pool every array is an allocation that the sanitizer knows the ends of.
-    sanitizer = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", "compute-sanitizer", "--error-exitcode", "9",
-                 "--target-processes", "all", "--tool")  # fmt: skip
+    tool = sanitizer_program()
+    sanitizer = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", tool, "--error-exitcode", "9", "--target-processes", "all",
+                 "--tool")  # fmt: skip
     return [
         Stage("machine", module("machine"), 80),
         Stage("build", module("build"), 100, (torch, gpu)),
         Stage("kernels", module("ops"), 75, (torch, gpu)),
         Stage("parity", module("parity", "--large"), 90, (torch, gpu)),
         Stage("speed-picture", module("speed", "picture"), 80, (torch, gpu)),
-        Stage("speed-kernels", module("speed", "kernels"), 45, (torch, gpu)),
+        Stage("speed-kernels", module("speed", "kernels"), 60, (torch, gpu)),
         *(Stage(f"peer-{name}", module("speed", name), 40, (torch, gpu)) for name in speed.PEERS[:2]),
         Stage("speed-parts", module("speed", "components"), 40, (torch, gpu)),
         Stage("tests", module("suite"), 40, (torch, gpu, "module:pytest")),
-        Stage("memcheck", (*sanitizer, "memcheck", *module("ops", "--few")), 50, (torch, gpu, "compute-sanitizer")),
-        Stage("racecheck", (*sanitizer, "racecheck", *module("ops", "--few")), 50, (torch, gpu, "compute-sanitizer")),
+        Stage("memcheck", (*sanitizer, "memcheck", *module("ops", "--few")), 50, (torch, gpu, tool)),
+        Stage("racecheck", (*sanitizer, "racecheck", *module("ops", "--few")), 50, (torch, gpu, tool)),
         Stage("tensorrt-rtx", module("engines", "rtx"), 90, (torch, gpu, "module:tensorrt_rtx")),
         Stage("tensorrt", module("engines", "tensorrt"), 120, (torch, gpu, "module:tensorrt")),
         Stage("onnxruntime-cuda", module("engines", "onnxruntime"), 60, (torch, gpu, "module:onnxruntime")),
         Stage(f"peer-{speed.PEERS[2]}", module("speed", speed.PEERS[2]), 150, (torch, gpu)),
     ]
+
+
+def sanitizer_program() -> str:
+    """compute-sanitizer, which toolkits put beside nvcc or into a folder of its own, often not on the path."""
+    name = "compute-sanitizer"
+    places = [name, *(f"/usr/local/cuda/{folder}/{name}" for folder in ("bin", name))]
+    return next((place for place in places if shutil.which(place)), name)
 
 
 def main(argv: list[str] | None = None) -> int:

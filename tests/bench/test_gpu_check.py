@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -146,6 +147,34 @@ def test_this_machine_is_described(tmp_path):
     found = machine.look()
     assert found["ok"] == torch.cuda.is_available()
     assert set(found["missing"]) <= {tool.removeprefix("module:") for tool in machine.TOOLS}
+
+
+BARE = """
+import sys
+from importlib.machinery import PathFinder
+
+LACKING = {"jsonschema", "tokenizers", "safetensors", "rich", "PIL", "pybind11", "onnx", "onnxruntime", "triton",
+           "cuda", "pytest", "psutil", "fastapi", "matplotlib", "spar_engine._native", "spar_engine._cuda"}
+
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, path=None, target=None: None if name in LACKING else find(name, path, target)
+from spar_bench.gpu_check import __main__, build, machine, ops, parity, speed, stages, suite
+from spar_engine.config import preset
+
+assert machine.look()["missing"]
+ops.OPS = ("guide_and_step", "quantize_rows")
+rows = stages.Rows(sys.argv[1])
+ops.run(rows, "cpu")
+parity.check(rows, parity.Kept(preset("spar-tiny-random")), "cpu")
+sys.exit(rows.close())
+"""
+
+
+def test_the_stages_need_nothing_but_torch_and_numpy(tmp_path):
+    """On a machine that has no more: what is missing costs its own stage, not the others."""
+    done = subprocess.run([sys.executable, "-c", BARE, str(tmp_path / "rows")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert {"ask", "reconstruct", "fp8 dit"} <= {row["name"] for row in rows_of(tmp_path / "rows")}
 
 
 def test_how_the_extension_is_compiled(tmp_path):

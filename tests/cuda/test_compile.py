@@ -73,6 +73,21 @@ def test_a_spill_is_found(matrix, recorded):
     assert matrix.spilling(spilled) == [f"glumbconv_core: {kernel} spills 4 bytes on sm_80"]
 
 
+def test_router_mix_and_projection_use_tensor_cores(whole, matrix, tmp_path):
+    """Both kernels of the routing, and there are no others: two launches (tests/cuda/test_kernels.py counts them)."""
+    nvcc = matrix.find_nvcc()
+    if nvcc is None:
+        pytest.skip(f"there is no nvcc; {matrix.REMEDY}")
+    made = tmp_path / "out.ptx"
+    source = matrix.CUDA / "dynamic_token_routing" / "sm80.cu"
+    whole.run(nvcc, *matrix.FLAGS, f"-arch={matrix.PTX}", "-ptx", "-o", made, source)
+    kernels = made.read_text("utf-8").split(".entry ")[1:]
+    names = [kernel.partition("(")[0] for kernel in kernels]
+    assert any("route" in name for name in names)
+    assert any("mix" in name for name in names)
+    assert all("mma.sync.aligned.m16n8k16" in kernel for kernel in kernels)
+
+
 def test_the_whole_module_is_for_the_targets_of_the_record(whole, matrix):
     targets = {f"{target.removeprefix('sm_')}-real" for target in matrix.TARGETS}
     assert set(whole.TARGETS.split(";")) == targets | {f"{matrix.PTX.removeprefix('compute_')}-virtual"}
