@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ class Outcomes:
 
 
 def main(path: str) -> int:
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # whatever else the machine has installed for pytest
     import pytest
 
     rows = Rows(path)
-    # Whatever else the machine has installed for pytest is left out.
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), "-m", "gpu",
-                        *(str(ROOT / file) for file in FILES)], plugins=[Outcomes(rows)])  # fmt: skip
+    code = pytest.main(["-q", "--rootdir", str(ROOT), "-o", f"cache_dir={ROOT / 'build' / 'gpu-check' / 'pytest'}",
+                        "-m", "gpu", *(str(ROOT / file) for file in FILES)], plugins=[Outcomes(rows)])  # fmt: skip
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         rows.add("pytest", ok=False, error=f"ended with {pytest.ExitCode(code).name}")
     return rows.close()

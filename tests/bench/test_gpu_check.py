@@ -149,6 +149,37 @@ def test_this_machine_is_described(tmp_path):
     assert set(found["missing"]) <= {tool.removeprefix("module:") for tool in machine.TOOLS}
 
 
+TESTS = """
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+def test_right(): pass
+def test_wrong(): assert 1 == 2
+def test_absent(): pytest.skip("no such GPU")
+
+@pytest.fixture
+def broken(): raise OSError("no device")
+
+def test_broken(broken): pass
+"""
+
+
+def test_tests_become_rows(tmp_path):
+    (tmp_path / "test_few.py").write_text(TESTS)
+    program = "import sys; from spar_bench.gpu_check import suite; suite.FILES = sys.argv[2:]; "
+    program += "sys.exit(suite.main(sys.argv[1]))"
+    for file, code in (("test_few.py", 1), ("test_none.py", 1)):
+        command = (sys.executable, "-c", program, str(tmp_path / f"{file}.rows"), str(tmp_path / file))
+        assert subprocess.run(command, capture_output=True).returncode == code
+    found = {row["name"].rpartition("::")[2]: row for row in rows_of(tmp_path / "test_few.py.rows")}
+    assert {name: row["ok"] for name, row in found.items()} == {
+        "test_right": True, "test_wrong": False, "test_absent": None, "test_broken": False}  # fmt: skip
+    assert "no device" in found["test_broken"]["error"]
+    assert "no such GPU" in found["test_absent"]["reason"]
+    assert rows_of(tmp_path / "test_none.py.rows")[0]["error"] == "ended with USAGE_ERROR"
+
+
 BARE = """
 import sys
 from importlib.machinery import PathFinder
