@@ -183,7 +183,8 @@ class TensorRTBackend:
     def _part(self, name: str, entry: PlanEntry) -> Part:
         """A component from its verified plans, with its weights."""
         files = [entry.plan] if entry.cut is None else [entry.plan, entry.cut.rest]
-        engines = [engine_of(self._trt, self._runtime, name, self._plans.plan(name, file)) for file in files]
+        plans = [self._plans.plan(name, file) for file in files]  # all are verified before any is used
+        engines = [engine_of(self._trt, self._runtime, name, plan) for plan in plans]
         if entry.stripped:
             self._fill(name, engines[0], entry, self.weights)
         steps = [EngineStep(name, engine, entry, self._trt) for engine in engines]

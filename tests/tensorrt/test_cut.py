@@ -158,7 +158,7 @@ def engines(weights, graph, tmp_path, monkeypatch):
 
     functions = {}
     device = fake.FakeDevice()
-    package = fake.package(device, functions)
+    device.package = package = fake.package(device, functions)
     for module in ("spar_export.tensorrt.flavours.Flavour.module", "spar_engine.backends.tensorrt.library"):
         monkeypatch.setattr(module, lambda of: package)
     monkeypatch.setattr("spar_engine.backends.tensorrt.Device", lambda number: device)
@@ -220,6 +220,15 @@ def test_a_launch_between_two_engines(weights, engines, tmp_path, monkeypatch):
     assert engines.graphs == {}
     backend.close()
     assert engines.live == {}
+
+
+def test_a_damaged_second_plan_is_refused_before_the_first_is_used(weights, engines, tmp_path, monkeypatch):
+    monkeypatch.setattr("spar_engine.backends.tensorrt.kernels", lambda: fake.kernels(engines))
+    rest = tmp_path / "condition.rest.plan"
+    rest.write_bytes(rest.read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match=r"condition.rest.plan is not the file that the manifest"):
+        TensorRTBackend(weights, plans=tmp_path).load("condition")
+    assert engines.package.deserialized == []
 
 
 def test_without_our_kernels_it_is_said(weights, engines, tmp_path):
