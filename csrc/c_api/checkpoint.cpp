@@ -107,9 +107,9 @@ void Checkpoint::find_parameters() {
     for (size_t i = 1; i < made.pieces.size(); ++i) {
       const TensorInfo& other = *made.pieces[i].info;
       if (made.shape.empty() || other.dtype_name != first.dtype_name || other.shape.size() != made.shape.size() ||
-          !std::equal(other.shape.begin() + 1, other.shape.end(), made.shape.begin() + 1))
+          !std::equal(other.shape.begin() + 1, other.shape.end(), made.shape.begin() + 1) ||
+          __builtin_add_overflow(made.shape[0], other.shape[0], &made.shape[0]))
         throw CheckpointError(directory_ + ": the parts of `" + ours + "` do not fit together");
-      made.shape[0] += other.shape[0];
     }
     parameters_.emplace(ours, std::move(made));
   }

@@ -267,11 +267,6 @@ ModelConfig read_config(const std::string& directory, const std::map<std::string
   made.dit = merge(transformer.fields ? transformer.fields->where() : path + ": dit_path", dit_spec(),
                    transformer.fields ? dit_fields(*transformer.fields) : Values{}, dit, base ? &base->dit : nullptr,
                    {"depth"});
-  if (transformer.fields)
-    if (const auto cross = transformer.fields->whole("cross_attention_dim"); cross && *cross != made.dit_width())
-      transformer.fields->fail(
-          "cross_attention_dim",
-          "must equal the width, num_attention_heads x attention_head_dim = " + std::to_string(made.dit_width()));
   made.decoder = read_decoder(decoder.fields, seen.decoder(), base,
                               decoder.fields ? decoder.fields->where() : path + ": vae_path");
   made.guidance_scale = top.number("guidance_scale").value_or(made.guidance_scale);
@@ -282,6 +277,11 @@ ModelConfig read_config(const std::string& directory, const std::map<std::string
                         : hf.fields ? hf.fields->whole("image_token_id", 0).value_or(made.image_token_id)
                                     : made.image_token_id;
   made.check();
+  if (transformer.fields)
+    if (const auto cross = transformer.fields->whole("cross_attention_dim"); cross && *cross != made.dit_width())
+      transformer.fields->fail(
+          "cross_attention_dim",
+          "must equal the width, num_attention_heads x attention_head_dim = " + std::to_string(made.dit_width()));
   if (const auto length = top.whole("image_seq_length"); length && *length != made.image_tokens())
     top.fail("image_seq_length", "does not fit image_size and patch_size, which give " +
                                      std::to_string(made.image_tokens()) + " image tokens");

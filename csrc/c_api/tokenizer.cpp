@@ -1,6 +1,7 @@
 #include "c_api/tokenizer.h"
 
 #include <algorithm>
+#include <set>
 
 #include "c_api/error.h"
 #include "c_api/mapped.h"
@@ -182,14 +183,12 @@ void Tokenizer::add(std::vector<AddedToken> added) {
   added_ = std::move(added);
   std::stable_sort(added_.begin(), added_.end(),
                    [](const auto& a, const auto& b) { return a.content.size() > b.content.size(); });
-  for (size_t i = 0; i < added_.size(); ++i) {
-    const AddedToken& token = added_[i];
-    const auto place = pieces_.find(token.id);
-    const bool twice =
-        std::any_of(added_.begin(), added_.begin() + static_cast<std::ptrdiff_t>(i),
-                    [&](const auto& other) { return other.id == token.id || other.content == token.content; });
+  std::set<std::string_view> contents;
+  std::set<int64_t> ids;
+  for (const AddedToken& token : added_) {
+    const bool twice = !contents.insert(token.content).second || !ids.insert(token.id).second;
     const int64_t known = bpe_->find(token.content);
-    if (twice || (known >= 0 && known != token.id) || (known < 0 && place != pieces_.end()))
+    if (twice || (known >= 0 ? known != token.id : pieces_.count(token.id) != 0))
       throw CheckpointError(where_ + ": the added token " + token.content + " has the id " + std::to_string(token.id) +
                             " of another; download it again");
   }
