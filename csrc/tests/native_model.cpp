@@ -1,15 +1,8 @@
-#include <atomic>
-#include <chrono>
+#include <algorithm>
 #include <cmath>
 #include <memory>
-#include <thread>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
-#include "core/pack.h"
-#include "core/product.h"
+#include "core/kernels.h"
 #include "model/keyvalues.h"
 #include "model/model.h"
 #include "testing.h"
@@ -161,51 +154,6 @@ std::vector<float> conversation(Model& model, const Outputs& start) {
   return {levels.data.get(), levels.data.get() + 2 * kWidth};
 }
 
-const Registration pool("the pool runs every index once, under several callers", [] {
-  Pool pool(3);
-  at_once(4, [&](int) {
-    for (int round = 0; round < 50; ++round) {
-      Pool::Seat seat(pool);
-      std::vector<std::atomic<int>> seen(97);
-      seat.each(97, [&](int64_t i, int worker) {
-        expect(worker >= 0 && worker < 3, "a worker has no number of its own");
-        seen[static_cast<size_t>(i)].fetch_add(1);
-      });
-      for (const auto& count : seen) expect(count.load() == 1, "an index ran twice or not at all");
-    }
-  });
-});
-
-#if defined(__linux__)
-const Registration alone("with one processor the caller works alone; with more it has help", [] {
-  cpu_set_t before, one;
-  expect(sched_getaffinity(0, sizeof before, &before) == 0, "the processors of this thread are not told");
-  CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu)
-    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
-  sched_setaffinity(0, sizeof one, &one);
-  Pool crowded(3);  // its workers inherit the one processor
-  sched_setaffinity(0, sizeof before, &before);
-  std::atomic<int> helped{0};
-  const auto seen = [&](Pool& pool) {
-    Pool::Seat seat(pool);
-    seat.each(50, [&](int64_t, int worker) {
-      helped.fetch_add(worker != 0);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    });
-    return helped.exchange(0);
-  };
-  at_once(1, [&](int) {
-    sched_setaffinity(0, sizeof one, &one);
-    expect(seen(crowded) == 0, "a worker without a processor of its own was woken");
-  });
-  if (CPU_COUNT(&before) == 1) return;
-  Pool wide(2);
-  expect(seen(wide) > 0, "nobody helped where there are processors");
-  expect(seen(crowded) > 0, "the caller has another processor than the workers, but they did not help");
-});
-#endif
-
 const Registration models("native model: all instruction sets agree, and callers at once do not disturb each other", [] {
   const Weights dit = dit_weights(), language = language_weights();
   for (const std::string precision : {"fp32", "bf16", "int8", "int4"}) {
@@ -235,93 +183,6 @@ const Registration models("native model: all instruction sets agree, and callers
       if (i % 2) expect(conversation(best, start) == said, "a text differs when several continue one prefix");
     });
   }
-});
-
-const Registration edges("products of odd sizes stay inside their arrays", [] {
-  Pool pool(2);
-  Pool::Seat seat(pool);
-  Arena arena;
-  for (const Kernels* table : kernel_tables())
-    for (const int64_t m : {1, 5, 31, 33})
-      for (const int64_t n : {1, 31, 33, 65})
-        for (const int64_t k : {1, 3, 17, 150}) {
-          Frame frame(arena);
-          const auto a = numbers(m * k, 1), w = numbers(n * k, 2);
-          std::vector<float> out(static_cast<size_t>(m * n));
-          std::vector<char> panels(static_cast<size_t>(packed_bytes(Type::f32, n, k)));
-          pack_panels(seat, Type::f32, n, k,
-                      [&](int64_t row, float* to) { std::copy_n(&w[static_cast<size_t>(row * k)], k, to); },
-                      panels.data(), nullptr, nullptr);
-          PackedLinear packed;
-          packed.data = panels.data();
-          packed.n = n;
-          packed.k = k;
-          Gemm g;
-          g.a = {const_cast<float*>(a.data()), Type::f32, k};
-          g.w = &packed;
-          g.m = m;
-          g.end.out = {out.data(), Type::f32, n};
-          product(*table, seat, arena, g);
-          for (int64_t i = 0; i < m * n; ++i) {
-            double exact = 0;
-            for (int64_t j = 0; j < k; ++j)
-              exact += static_cast<double>(a[static_cast<size_t>(i / n * k + j)]) * w[static_cast<size_t>(i % n * k + j)];
-            expect(std::fabs(out[static_cast<size_t>(i)] - exact) < 1e-4, "a product is wrong");
-          }
-        }
-});
-
-// Rows, weights and scales in memory of exactly their size, rows at odd addresses; every number of rows, of columns and of
-// groups that a tile may end in.
-const Registration groups("products of 4-bit weights stay inside their arrays", [] {
-  Pool pool(2);
-  Pool::Seat seat(pool);
-  Arena arena;
-  std::vector<const Kernels*> tables = {&kernels("emulated_amx")};
-  tables.insert(tables.end(), kernel_tables().begin(), kernel_tables().end());
-  for (const Kernels* table : tables)
-    for (const int64_t m : {0, 1, 2, 5, 9})
-      for (const int64_t n : {1, 31, 33, 65})
-        for (const int64_t k : {1, 8, 31, 40, 96}) {
-          Frame frame(arena);
-          const auto a = numbers(m * k, 1), w = numbers(n * k, 2);
-          std::vector<float> out(static_cast<size_t>(m * n));
-          std::vector<char> panels(static_cast<size_t>(packed_bytes(Type::s4, n, k)));
-          pack_panels(seat, Type::s4, n, k,
-                      [&](int64_t row, float* to) { std::copy_n(&w[static_cast<size_t>(row * k)], k, to); },
-                      panels.data(), nullptr, nullptr);
-          PackedLinear packed;
-          packed.data = panels.data();
-          packed.type = Type::s4;
-          packed.n = n;
-          packed.k = packed_k(Type::s4, k);
-          std::vector<int8_t> rows(static_cast<size_t>(m * packed.k + 1));
-          std::vector<float> scale(static_cast<size_t>(m * packed.groups()));
-          std::vector<int32_t> offset(scale.size());
-          Quantize q;
-          q.in = {const_cast<float*>(a.data()), Type::f32, k};
-          q.out = {rows.data() + 1, Type::s8, packed.k};
-          q.out_scale = scale.data();
-          q.out_offset = offset.data();
-          q.width = k;
-          table->quantize(q, 0, m);
-          Gemm g;
-          g.a = q.out;
-          g.a_scale = scale.data();
-          g.a_offset = offset.data();
-          g.w = &packed;
-          g.m = m;
-          g.end.out = {out.data(), Type::f32, n};
-          product(*table, seat, arena, g);
-          // Half a step of a weight is at most 1/15 and its rounding to bf16, half a unit of an activation 1/254.
-          const double allowed = static_cast<double>(k) * (0.0672 + 0.0043 + 0.0001);
-          for (int64_t i = 0; i < m * n; ++i) {
-            double exact = 0;
-            for (int64_t j = 0; j < k; ++j)
-              exact += static_cast<double>(a[static_cast<size_t>(i / n * k + j)]) * w[static_cast<size_t>(i % n * k + j)];
-            expect(std::fabs(out[static_cast<size_t>(i)] - exact) <= allowed, "a product of 4-bit weights is wrong");
-          }
-        }
 });
 
 }  // namespace
