@@ -64,6 +64,7 @@ class Grounding(nn.Module):
             return F.cross_entropy(logits.flatten(0, -2), target.flatten().long())
 
         loss = classify(shape, cells[..., 0]) + classify(background, cells[..., 3])
+        loss = loss + classify(shape[here], cells[..., 0][here])  # most cells are empty: objects count once more
         loss = loss + classify(colour[named], cells[..., 1][named]) + classify(size[here], cells[..., 2][here])
         if cell.shape[-1]:
             loss = loss + classify(cell, torch.arange(cell.shape[-1]).expand(cell.shape[:-1]))

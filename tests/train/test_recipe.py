@@ -248,11 +248,21 @@ def test_a_condition_agrees_with_the_painter_where_its_rows_are_the_painters(lab
     words = lab.heads.painted.nothing().repeat(2, 5, 1)
     mask = torch.ones(2, 21, dtype=torch.int64)
     mask[0, 3:5] = 0
-    caption = torch.cat((words, rows), dim=1)
-    assert agreement(lab, caption, mask, rows).item() == 0.0
+    caption, ids = torch.cat((words, rows), dim=1), torch.zeros(2, 5, dtype=torch.int64)
+    assert agreement(lab, caption, mask, rows, ids).item() == 0.0
     caption[0, 4] += 1.0  # padding says nothing
-    assert agreement(lab, caption, mask, rows).item() == 0.0
+    assert agreement(lab, caption, mask, rows, ids).item() == 0.0
     caption[1, 4] += 1.0
-    assert agreement(lab, caption, mask, rows).item() == pytest.approx(REST / 8)
+    assert agreement(lab, caption, mask, rows, ids).item() == pytest.approx(REST / 8)
     caption[1, 7] += 1.0
-    assert agreement(lab, caption, mask, rows).item() == pytest.approx(REST / 8 + 1 / 32)
+    assert agreement(lab, caption, mask, rows, ids).item() == pytest.approx(REST / 8 + 1 / 32)
+
+
+def test_with_a_source_picture_its_tokens_agree(lab):
+    torch.manual_seed(4)
+    rows = lab.heads.painted.pictures(torch.randn(1, 32, 4, 4))
+    nothing = lab.heads.painted.nothing().expand(1, 18, -1)
+    ids = torch.tensor([[0] + [lab.config.image_token_id] * 16 + [0]])
+    caption = torch.cat((nothing[:, :1], rows, nothing[:, 1:]), dim=1)
+    assert agreement(lab, caption, torch.ones(1, 34, dtype=torch.int64), rows, ids).item() == 0.0
+    assert agreement(lab, caption.flip(1), torch.ones(1, 34, dtype=torch.int64), rows, ids).item() > 0.1

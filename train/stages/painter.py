@@ -16,7 +16,7 @@ from .unified import DIT, NOISES, asked, drawings, encode, flow_loss
 REQUESTS, SCENES, MAPS = 24, 4, 4  # of a batch, by what tells the DiT
 UNUSED = 64  # most rows that say nothing: words will stand there
 BLUR = 0.15  # deviation of the noise on latents that are told cell by cell: later conditions will be inexact
-SEEN_BLOCK, SEEN = 4, 0.1  # block after which what will stand in each cell must be readable, and the weight of that
+SEEN_BLOCK, SEEN = 4, 0.2  # block after which what will stand in each cell must be readable, and the weight of that
 
 
 def map_latents(lab: Lab):

@@ -47,9 +47,10 @@ class Sgt:
     def loss(self, rng):
         lab, batch = self.lab, MAPS + PLAIN + EDITED
         items = self.maps.draw(rng, MAPS)
-        caption, mask = condition(lab.model, *lab.texts.edits(items["words"]), items["source"], frozen=False)
+        ids, mask = lab.texts.edits(items["words"])
+        caption, mask = condition(lab.model, ids, mask, items["source"], frozen=False)
         mapped, _ = flow_loss(lab, items["latent"], caption, mask)
-        agree = agreement(lab, caption, mask, lab.heads.painted.pictures(items["latent"]))
+        agree = agreement(lab, caption, mask, lab.heads.painted.pictures(items["latent"]), ids)
         items = self.pairs.draw(rng, EDITED)
         words = condition(lab.model, *lab.texts.edits(items["words"]), items["source"], frozen=False)
         edited, _ = flow_loss(lab, items["latent"], *words)

@@ -17,7 +17,7 @@ from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
-REST = 0.1  # weight of the rows that are not the queries' in agreeing with the painter's conditions
+REST = 0.1  # weight of the rows that say nothing in agreeing with the painter's conditions
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
@@ -46,12 +46,20 @@ def flow_loss(
     return F.mse_loss(predicted.float(), noise - latent), inner
 
 
-def agreement(lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """How far the queries' rows of a condition are from `rows` of the painter, and all others from nothing."""
-    queries = rows.shape[1]
-    rest = caption[:, :-queries][mask[:, :-queries].bool()].float()
+def agreement(
+    lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor
+) -> torch.Tensor:
+    """How far a condition is from `rows` of the painter [batch, slots, width] and, elsewhere, from nothing.
+
+    The rows belong where the prompt `ids` [batch, tokens] has image tokens: there each cell of the source already is.
+    Where it has none they belong to the queries."""
+    told = torch.zeros_like(mask, dtype=torch.bool)
+    told[:, : ids.shape[1]] = ids == lab.config.image_token_id
+    if not told.any():
+        told[:, ids.shape[1] :] = True
+    rest = caption[mask.bool() & ~told].float()
     nothing = lab.heads.painted.nothing().detach().expand_as(rest)
-    return F.mse_loss(caption[:, -queries:].float(), rows.detach()) + REST * F.mse_loss(rest, nothing)
+    return F.mse_loss(caption[told].float(), rows.detach().flatten(0, 1)) + REST * F.mse_loss(rest, nothing)
 
 
 def drawings(lab: Lab):
@@ -99,13 +107,8 @@ class _Unified:
     def edited(self, items) -> tuple[torch.Tensor, dict[str, float]]:
         raise NotImplementedError
 
-    def words(self, rng, requests) -> tuple[torch.Tensor, torch.Tensor]:
-        """The condition of requests, and its mask."""
-        return condition(self.lab.model, *self.lab.texts.generation(data.prompts(rng, requests)))
-
-    def instructed(self, items) -> tuple[torch.Tensor, torch.Tensor]:
-        """The condition of edits, and its mask."""
-        return condition(self.lab.model, *self.lab.texts.edits(items["words"]), items["source"])
+    def ids(self, rng, requests) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.lab.texts.generation(data.prompts(rng, requests))
 
     def loss(self, rng):
         total, logged = 0.0, {}
@@ -138,13 +141,15 @@ class Unified1(_Unified):
     def drawn(self, rng, items, requests):
         with torch.no_grad():
             rows = self.lab.heads.painted.requests(requests)
-        loss = agreement(self.lab, *self.words(rng, requests), rows)
+        ids, mask = self.ids(rng, requests)
+        loss = agreement(self.lab, *condition(self.lab.model, ids, mask), rows, ids)
         return loss, {"agree": loss.item()}
 
     def edited(self, items):
         with torch.no_grad():
             rows = self.lab.heads.painted.pictures(items["latent"])
-        loss = agreement(self.lab, *self.instructed(items), rows)
+        ids, mask = self.lab.texts.edits(items["words"])
+        loss = agreement(self.lab, *condition(self.lab.model, ids, mask, items["source"]), rows, ids)
         return loss, {"agree": loss.item()}
 
 
@@ -164,10 +169,10 @@ class Unified2(_Unified):
         return flow + ALIGNMENT * align, {"flow": flow.item(), "align": align.item()}
 
     def drawn(self, rng, items, requests):
-        return self._flow(items, *self.words(rng, requests))
+        return self._flow(items, *condition(self.lab.model, *self.ids(rng, requests)))
 
     def edited(self, items):
-        return self._flow(items, *self.instructed(items))
+        return self._flow(items, *condition(self.lab.model, *self.lab.texts.edits(items["words"]), items["source"]))
 
 
 class Unified3(Unified2):
