@@ -61,7 +61,8 @@ def build(folder: Path, changed: dict[Path, str] | None = None) -> Path:
     objects = []
     for source in sources():
         text = changed.get(source, source.read_text("utf-8"))
-        level = "-O0" if source in changed else "-O1"  # broken copies run once: their compilation is what takes time
+        # Broken copies run once, and bindings do little: their compilation is what takes time.
+        level = "-O0" if source in changed or source.parent.name == "bindings" else "-O1"
         made = folder / f"{_digest(common, str(source.relative_to(CSRC)), level, text)}.o"
         if not made.exists():
             aside = folder / f"{made.stem}.{os.getpid()}"
