@@ -14,6 +14,7 @@ from spar_engine.errors import InputError
 from .subject import Arrays, OutputError, Subject, nudged
 
 ROWS, WIDTH = 192, 1024
+LATE = 0.03  # seconds: on a busy machine the caller may itself lose the processor for some milliseconds
 SABOTAGE = ("wrong-element", "half-work", "kept-by-address", "kept-by-content", "asynchronous")
 
 
@@ -125,7 +126,7 @@ class Asynchronous(Scale):
 
     def run(self, slot: int) -> None:
         def work() -> None:
-            time.sleep(0.0005)
+            time.sleep(LATE)
             Scale.run(self, slot)
 
         threading.Thread(target=work).start()
