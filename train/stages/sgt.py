@@ -12,11 +12,10 @@ from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, DIT, agreement, asked, drawings, edit_items, encode, flow_loss
+from .unified import AGREE, CONDITION, DIT, agreement, asked, drawings, edit_items, encode, flow_loss
 
 MAPS, PLAIN, EDITED = 16, 8, 8  # samples of a step that end in a picture
 ASKED = MAPS // 2  # pictures that are asked about
-AGREE = 0.3  # weight of agreeing with what the painter is told of a map cell by cell
 
 
 def map_items(lab: Lab):

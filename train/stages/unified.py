@@ -19,6 +19,7 @@ ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
 REST = 0.1  # weight of the rows that say nothing in agreeing with the painter's conditions
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
+AGREE = 0.3  # weight of agreeing with the painter's cells where the DiT learns along
 NOISES = 4  # noise levels of one target: its condition costs as much as several passes through the DiT
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
@@ -176,4 +177,14 @@ class Unified2(_Unified):
 
 
 class Unified3(Unified2):
+    """And edits, whose conditions go on agreeing with the painter's: copying and changing cells is learned there."""
+
     name, edits = "unified3", 16
+
+    def edited(self, items):
+        lab = self.lab
+        ids, mask = lab.texts.edits(items["words"])
+        caption, mask = condition(lab.model, ids, mask, items["source"])
+        loss, seen = self._flow(items, caption, mask)
+        agree = agreement(lab, caption, mask, lab.heads.painted.pictures(items["latent"]), ids)
+        return loss + AGREE * agree, seen | {"agree": agree.item()}
