@@ -45,7 +45,7 @@ DynamicTokenRouting <temperature: float = 1.0>
     normed = CastLike (normed_f32, levels)
     routed = Gemm <transB: int = 1> (normed, proj_weight, proj_bias)
 }""",
-    # x [batch, rows, columns, channels] -> out [batch, rows, columns, channels / 2]; spec 4.5. Row 3 * y + x of the weight
+    # x [batch, rows, columns, channels] -> out [batch, rows, columns, channels / 2]; spec 4.5. Row 3 * y + x of weight
     # [9, channels] is a tap of the depthwise kernel; SiLU(x) has the type of x, everything after it is float32.
     "GlumbconvCore": """
 GlumbconvCore <channels> (x, weight, bias) => (out)
