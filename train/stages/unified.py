@@ -17,6 +17,7 @@ from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
 ALIGNMENT = 0.5  # weight of L_align
+CHANGED = 8  # weight of a cell that an edit changes, which are few beside those that it leaves
 REST = 0.1  # weight of the rows that say nothing in agreeing with the painter's conditions
 NOISY, SPREAD = 1.5, 1.5  # of the logit of the times: what is where, and on what, is decided in the first steps
 AGREE = 0.3  # weight of agreeing with the painter's cells where the DiT learns along
@@ -48,19 +49,21 @@ def flow_loss(
 
 
 def agreement(
-    lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor
+    lab: Lab, caption: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, changed=None
 ) -> torch.Tensor:
     """How far a condition is from `rows` of the painter [batch, slots, width] and, elsewhere, from nothing.
 
     The rows belong where the prompt `ids` [batch, tokens] has image tokens: there each cell of the source already is.
-    Where it has none they belong to the queries."""
+    Where it has none they belong to the queries. `changed` [batch, slots] bool are rows that count CHANGED times."""
     told = torch.zeros_like(mask, dtype=torch.bool)
     told[:, : ids.shape[1]] = ids == lab.config.image_token_id
     if not told.any():
         told[:, ids.shape[1] :] = True
     rest = caption[mask.bool() & ~told].float()
     nothing = lab.heads.painted.nothing().detach().expand_as(rest)
-    return F.mse_loss(caption[told].float(), rows.detach().flatten(0, 1)) + REST * F.mse_loss(rest, nothing)
+    errors = (caption[told].float() - rows.detach().flatten(0, 1)).square().mean(-1)
+    weights = torch.ones_like(errors) if changed is None else 1 + (CHANGED - 1) * changed.flatten().float()
+    return (weights * errors).sum() / weights.sum() + REST * F.mse_loss(rest, nothing)
 
 
 def drawings(lab: Lab):
@@ -85,7 +88,9 @@ def edit_items(lab: Lab):
     def make(rng: np.random.Generator, batch: int) -> Items:
         before, after, words = data.edit_pairs(rng, batch)
         features, latent = encode(lab, np.concatenate([render(before), render(after)]))
-        return {"words": words, "source": features[:batch], "features": features[batch:], "latent": latent[batch:]}
+        changed = (data.cells(before) != data.cells(after)).any(-1)
+        return {"words": words, "source": features[:batch], "features": features[batch:], "latent": latent[batch:],
+                "changed": changed}  # fmt: skip
 
     return make
 
@@ -130,7 +135,7 @@ class _Unified:
 class Unified1(_Unified):
     """The condition learns what the painter's DiT was given, from words."""
 
-    name, batch, edits = "unified1", 64, 24
+    name, rate, batch, edits = "unified1", 2e-3, 64, 40
 
     def prepare(self) -> None:
         """The connector from the last layers of the trained language model."""
@@ -150,7 +155,8 @@ class Unified1(_Unified):
         with torch.no_grad():
             rows = self.lab.heads.painted.pictures(items["latent"])
         ids, mask = self.lab.texts.edits(items["words"])
-        loss = agreement(self.lab, *condition(self.lab.model, ids, mask, items["source"]), rows, ids)
+        caption, mask = condition(self.lab.model, ids, mask, items["source"])
+        loss = agreement(self.lab, caption, mask, rows, ids, items["changed"])
         return loss, {"agree": loss.item()}
 
 
@@ -186,5 +192,6 @@ class Unified3(Unified2):
         ids, mask = lab.texts.edits(items["words"])
         caption, mask = condition(lab.model, ids, mask, items["source"])
         loss, seen = self._flow(items, caption, mask)
-        agree = agreement(lab, caption, mask, lab.heads.painted.pictures(items["latent"]), ids)
+        rows = lab.heads.painted.pictures(items["latent"])
+        agree = agreement(lab, caption, mask, rows, ids, items["changed"])
         return loss + AGREE * agree, seen | {"agree": agree.item()}
