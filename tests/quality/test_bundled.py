@@ -44,7 +44,7 @@ def test_scores_hold_on_a_small_sample(engine, committed):
 def test_files_are_small_and_say_where_they_come_from():
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= 20e6
     training = json.loads((FOLDER / "training.json").read_text())
-    assert {"autoencoder", "tower", "mllm", "unified2", "sgt"} <= training.keys()
+    assert {"autoencoder", "tower", "mllm", "painter", "unified1", "sgt"} <= training.keys()
     assert "Data" in (FOLDER / "MODEL_CARD.md").read_text()
 
 

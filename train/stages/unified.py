@@ -163,7 +163,7 @@ class Unified1(_Unified):
 class Unified2(_Unified):
     """Both together, by flow matching and self-alignment."""
 
-    name = "unified2"
+    name, rate = "unified2", 4e-4
     parts = CONDITION | DIT | {"heads.alignment.": 1.0}
 
     def _flow(self, items, caption, mask):
