@@ -31,11 +31,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def measuring(words: Sequence[str]) -> list[str]:
+    """`words` without where results go and how loudly: a result remembers how it was measured, not a folder of here."""
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word in ("--json", "--csv", "--markdown"):
+            next(left, None)
+        elif word not in ("-q", "--quiet") and not word.startswith(("--json=", "--csv=", "--markdown=")):
+            kept.append(word)
+    return kept
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(words)
-    arguments.command_line = shlex.join(("spar-bench", *words))
+    arguments.command_line = shlex.join(("spar-bench", *measuring(words)))
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:

@@ -60,9 +60,7 @@ def _measure(accept_noise: bool, seconds: float | None) -> int:
             code = main([*words, "--json", str(made)])
             refused = not made.exists() or json.loads(made.read_text())["refused"]
             if code == 0 and not refused:
-                fresh = record.read(made)
-                fresh["command"] = "spar-bench " + " ".join(words)  # without the file that is gone
-                record.write(RESULTS / f"{name}.json", fresh)
+                record.write(RESULTS / f"{name}.json", record.read(made))
             else:
                 print(f"spar-bench refresh: {name} was not earned; its former file stays", file=sys.stderr)
                 worst = max(worst, 1)

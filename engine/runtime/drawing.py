@@ -54,9 +54,8 @@ class Drawing:
         returns              pictures, prompt by prompt
         """
         terms = Terms.of(priority, deadline, cancel)
-        scale = self._guidance(guidance_scale)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
-                            num_images=num_images, latents=latents, size=size)  # fmt: skip
+        sampling = self._sampling(guidance_scale, seed=seed, num_inference_steps=num_inference_steps,
+                                  num_images=num_images, latents=latents, size=size)  # fmt: skip
         prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
         if not prompts:
             raise InputError("prompt is an empty list; give at least one prompt")
@@ -94,9 +93,8 @@ class Drawing:
         image  path, bytes, file, PIL image or array [height, width, 3] uint8; squashed to the model's square size
         """
         terms = Terms.of(priority, deadline, cancel)
-        scale = self._guidance(guidance_scale)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
-                            num_images=num_images, latents=latents, size=size)  # fmt: skip
+        sampling = self._sampling(guidance_scale, seed=seed, num_inference_steps=num_inference_steps,
+                                  num_images=num_images, latents=latents, size=size)  # fmt: skip
         self._refuse_unused(negative_prompt, sampling)
         job = self._editing("edit", self._open(image), instruction, negative_prompt, sampling)
         return self._draw("edit", [job], sampling, native, on_step, terms)
@@ -126,9 +124,7 @@ class Drawing:
         from ..text import SEGMENT_INSTRUCTION
 
         terms = Terms.of(priority, deadline, cancel)
-        scale = self._guidance(guidance_scale)
-        sampling = Sampling(seed=seed, num_inference_steps=num_inference_steps, guidance_scale=scale,
-                            latents=latents)  # fmt: skip
+        sampling = self._sampling(guidance_scale, seed=seed, num_inference_steps=num_inference_steps, latents=latents)
         min_region = share("min_region", min_region, zero=True)
         source = self._open(image)
         job = self._editing("segment", source, SEGMENT_INSTRUCTION if instruction is None else instruction, None,
@@ -137,8 +133,9 @@ class Drawing:
         found = regions(drawn.pictures[0].pixels, source.shape[:2], least=min_region)
         return Segmentation(drawn.pictures[0], found, drawn.timings)
 
-    def _guidance(self: Any, scale: float | None) -> float:
-        return self.config.guidance_scale if scale is None else scale
+    def _sampling(self: Any, guidance_scale: float | None, **options: Any) -> Sampling:
+        own = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        return Sampling(guidance_scale=own, **options)
 
     def _refuse_unused(self: Any, negative_prompt: Any, sampling: Sampling) -> None:
         if negative_prompt is not None and not sampling.guided:

@@ -52,8 +52,7 @@ class Planned:
             return self._planned(task, plans.asking(config, tokens, answer, image))
         if task not in ("generate", "edit", "segment"):
             raise InputError(f"task={task!r} is unknown; there are generate, edit, segment, reconstruct and ask")
-        sampling = Sampling(seed=0, num_inference_steps=num_inference_steps, size=size,
-                            guidance_scale=self._guidance(guidance_scale))  # fmt: skip
+        sampling = self._sampling(guidance_scale, seed=0, num_inference_steps=num_inference_steps, size=size)
         kind = "generation" if task == "generate" else "edit"
         return self._plan_drawing(task, [self._prompt_tokens(kind, prompt)] * (1 + sampling.guided), sampling)
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 from spar_bench import options
-from spar_bench.cli import main, parser
+from spar_bench.cli import main, measuring, parser
 from spar_bench.harness.environment import cpu
 from spar_bench.harness.policy import KERNELS, POLICIES
 from spar_bench.peers.backend import PRECISIONS, all_ours, is_ours, open_subject_backend
@@ -117,3 +117,8 @@ def test_errors_are_one_line_and_code_2(capsys):
     assert err.startswith("spar-bench kernels: op 'softmax' is unknown")
     assert err.count("\n") == 1
     assert parser().parse_args(["compare", "a", "b"]).rerun == "suspects"
+
+
+def test_a_result_remembers_how_it_was_measured_not_where_it_went():
+    words = ["components", "--preset", "spar-1b", "-q", "--json", "/a/b.json", "--csv=c.csv", "--threads", "all"]
+    assert measuring(words) == ["components", "--preset", "spar-1b", "--threads", "all"]

@@ -46,7 +46,7 @@ def measured(monkeypatch, tmp_path):
             if words[0] == "machine":
                 return 0
             code, refused = outcomes[words[0]]
-            made = record.new_file("kernels", "spar-bench " + " ".join(words), None)
+            made = record.new_file("kernels", " ".join(("spar-bench", *cli.measuring(words))), None)
             made["refused"] = [record.refusal("row", {}, reason, "spar-bench") for reason in refused]
             record.write(words[words.index("--json") + 1], made)
             return code

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch.nn.functional as F
 
 from .. import data, monitor
-from ..condition import condition
 from ..lab import Lab
 from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
 from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, agreement, asked, drawings, edit_items, encode
+from .unified import CONDITION, agreed, asked, drawings, edit_items, encode
 
 MAPS, PLAIN, EDITED = 24, 16, 16  # samples of a step whose condition agrees with the painter's
 ASKED = MAPS // 2  # pictures that are asked about
@@ -48,15 +49,16 @@ class Sgt:
 
     def loss(self, rng):
         lab, painted = self.lab, self.lab.heads.painted
+        agree = functools.partial(agreed, lab, frozen=False)
         items = self.maps.draw(rng, MAPS)
-        mapped = self._agree(*lab.texts.edits(items["words"]), painted.pictures(items["latent"]), items["source"])
+        mapped = agree(*lab.texts.edits(items["words"]), painted.pictures(items["latent"]), items["source"])
         items = self.pairs.draw(rng, EDITED)
-        edited = self._agree(
+        edited = agree(
             *lab.texts.edits(items["words"]), painted.pictures(items["latent"]), items["source"], items["changed"]
         )
         requests = asked(rng, self.scenes.draw(rng, PLAIN))
         words = lab.texts.generation(data.prompts(rng, requests))
-        plain = self._agree(*words, painted.requests(requests))
+        plain = agree(*words, painted.requests(requests))
         scenes = sample.training_scenes(rng, ASKED)
         features, _ = encode(lab, render(scenes))
         answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))
@@ -64,10 +66,6 @@ class Sgt:
         total = MAPS + EDITED + PLAIN
         loss = (mapped * MAPS + edited * EDITED + plain * PLAIN) / total + ANSWER * answer
         return loss, {name: term.item() for name, term in terms.items()}, total + ASKED
-
-    def _agree(self, ids, mask, rows, features=None, changed=None):
-        caption, mask = condition(self.lab.model, ids, mask, features, frozen=False)
-        return agreement(self.lab, caption, mask, rows, ids, changed)
 
     def evaluate(self):
         lab = self.lab

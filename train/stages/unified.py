@@ -66,6 +66,12 @@ def agreement(
     return (weights * errors).sum() / weights.sum() + REST * F.mse_loss(rest, nothing)
 
 
+def agreed(lab: Lab, ids, mask, rows, features=None, changed=None, *, frozen=True) -> torch.Tensor:
+    """`agreement` of the condition of prompts."""
+    caption, mask = condition(lab.model, ids, mask, features, frozen=frozen)
+    return agreement(lab, caption, mask, rows, ids, changed)
+
+
 def drawings(lab: Lab):
     """Makes pool items of plain scenes."""
 
@@ -145,18 +151,12 @@ class Unified1(_Unified):
             mine.load_state_dict(theirs.state_dict())
 
     def drawn(self, rng, items, requests):
-        with torch.no_grad():
-            rows = self.lab.heads.painted.requests(requests)
-        ids, mask = self.ids(rng, requests)
-        loss = agreement(self.lab, *condition(self.lab.model, ids, mask), rows, ids)
+        loss = agreed(self.lab, *self.ids(rng, requests), self.lab.heads.painted.requests(requests))
         return loss, {"agree": loss.item()}
 
     def edited(self, items):
-        with torch.no_grad():
-            rows = self.lab.heads.painted.pictures(items["latent"])
-        ids, mask = self.lab.texts.edits(items["words"])
-        caption, mask = condition(self.lab.model, ids, mask, items["source"])
-        loss = agreement(self.lab, caption, mask, rows, ids, items["changed"])
+        rows = self.lab.heads.painted.pictures(items["latent"])
+        loss = agreed(self.lab, *self.lab.texts.edits(items["words"]), rows, items["source"], items["changed"])
         return loss, {"agree": loss.item()}
 
 
