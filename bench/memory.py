@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from .harness import record
-from .harness.environment import environment
 from .harness.host import rss
 from .harness.remote import Worker
 from .harness.subject import BenchError
@@ -40,14 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
             "source": arguments.preset, "random": not arguments.trained, "precision": arguments.precision,
             "steps": arguments.steps, "threads": threads,
         })  # fmt: skip
-    beyond = found["peak"] - found["weights"] - found["table"]
-    within = beyond <= arguments.limit * MB
-    for name, value in (*found.items(), ("beyond", beyond)):
+    found["beyond"] = found["peak"] - found["weights"] - found["table"]
+    within = found["beyond"] <= arguments.limit * MB
+    for name, value in found.items():
         print(f"{name:10} {value / MB:9.1f} MB  {MEANING[name]}")
-    print(f"{beyond / MB:.1f} MB beyond the weights, {'within' if within else 'ABOVE'} {arguments.limit:g} MB")
+    verdict = "within" if within else "ABOVE"
+    print(f"{found['beyond'] / MB:.1f} MB beyond the weights, {verdict} {arguments.limit:g} MB")
     if arguments.json:
-        record.write(arguments.json, {"command": arguments.command_line, "environment": environment(), "bytes": found,
-                                      "beyond": beyond, "limit": arguments.limit * MB, "within": within})  # fmt: skip
+        result = record.new_file("memory", arguments.command_line, None)
+        result["memory"] = {"bytes": found, "limit": arguments.limit * MB, "within": within}
+        record.write(arguments.json, result)
     return 0 if within else 1
 
 

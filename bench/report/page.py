@@ -13,8 +13,9 @@ from .table import markdown, ns, percent, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, PLOTS = ROOT / "bench" / "results", ROOT / "docs" / "performance.md", ROOT / "docs" / "plots"
-ORDER = ("machine", "pipeline", "components", "kernels")
-TITLES = {"machine": "Roofs", "pipeline": "Whole tasks", "components": "Components", "kernels": "Single ops"}
+ORDER = ("machine", "pipeline", "components", "kernels", "memory")
+TITLES = {"machine": "Roofs", "pipeline": "Whole tasks", "components": "Components", "kernels": "Single ops",
+          "memory": "Memory"}  # fmt: skip
 
 HEAD = """# Performance
 
@@ -77,6 +78,8 @@ def _where(record: dict[str, Any]) -> str:
 def _body(record: dict[str, Any]) -> str:
     if record["kind"] == "machine":
         return _roofs(record["machine"])
+    if record["kind"] == "memory":
+        return _memory(record["memory"])
     shown = [row for row in record["rows"] if "growth" not in row]
     parts = []
     if record["kind"] == "components":
@@ -105,6 +108,12 @@ def _roofs(machine: dict[str, Any]) -> str:
         markdown(["second opinion", "of ours", "agrees"], opinions),
     )
     return "\n".join(tables)
+
+
+def _memory(memory: dict[str, Any]) -> str:
+    cells = [[name, f"{value * 1e-6:.1f} MB"] for name, value in memory["bytes"].items()]
+    cells.append(["limit of beyond", f"{memory['limit'] * 1e-6:.1f} MB"])
+    return markdown(["of a process that draws", "held"], cells)
 
 
 def _side_by_side(rows: list[dict[str, Any]]) -> str:
