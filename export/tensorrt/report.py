@@ -25,7 +25,8 @@ def report(source: str, out: str, settings: Settings, built: list[BuiltPlan], se
     """
     memory, weights = (max((getattr(item, field) for item in built), default=0) for field in ("memory", "weights"))
     return {
-        "model": source, "directory": os.path.basename(os.path.abspath(out)), "flavour": settings.flavour.name, "precision": settings.precision,
+        "model": source, "directory": os.path.basename(os.path.abspath(out)),
+        "flavour": settings.flavour.name, "precision": settings.precision,
         "gpu": list(settings.gpus), "options": settings.options(), "builder": builder_version(settings.flavour),
         "machine": {"cpu": processor(), "processors": os.cpu_count(), "system": platform.platform()},
         "seconds": round(seconds, 3), "built": sum(bool(item.reasons) for item in built), "weights": weights,
