@@ -28,7 +28,5 @@ def condition(
     both = torch.cat((mask, mask.new_ones(queries.shape[:2])), dim=1)
     seen = torch.ones(queries.shape[1], both.shape[1], dtype=torch.bool).tril(text) & both.bool()[:, None, None]
     more, _ = lm(queries, positions_of(both)[:, text:], as_bias(seen, queries.dtype), cache)
-    x = model.routed({i: torch.cat((levels[i], more[i].to(levels[i].dtype)), dim=1) for i in model.config.levels})
-    if features is not None:
-        x = model.with_features(x, ids, features)
-    return model.caption(x, both), both
+    hidden = {i: torch.cat((level, more[i].to(level.dtype)), dim=1) for i, level in levels.items()}
+    return model.connected(hidden, ids, both, features), both

@@ -56,7 +56,7 @@ def prompts(rng: np.random.Generator, requests: list[words.Asked | None]) -> lis
 
 
 def edit_pairs(rng: np.random.Generator, batch: int) -> tuple[Scenes, Scenes, list[str | None]]:
-    """(before, after, instruction): training scenes on both sides; None as in `asked`."""
+    """(before, after, instruction): training scenes on both sides, equal where there is no instruction."""
     befores, afters, words_, have = [], [], [], 0
     while have < batch:
         before = sample.training_scenes(rng, 2 * (batch - have) + 8)
@@ -66,5 +66,8 @@ def edit_pairs(rng: np.random.Generator, batch: int) -> tuple[Scenes, Scenes, li
         afters.append(after.take(good))
         words_ += [texts[i] for i in good]
         have += len(good)
-    chosen = [None if rng.random() < UNCONDITIONAL else text for text in words_[:batch]]
-    return Scenes.join(befores).take(slice(batch)), Scenes.join(afters).take(slice(batch)), chosen
+    unsaid = rng.random(batch) < UNCONDITIONAL
+    both = Scenes.join(befores + afters)
+    source = np.arange(batch)
+    target = np.where(unsaid, source, have + source)
+    return both.take(source), both.take(target), [None if u else w for u, w in zip(unsaid, words_, strict=False)]

@@ -61,14 +61,15 @@ class Grounding(nn.Module):
         named = here & (cells[..., 1] >= 0)
 
         def classify(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(logits.flatten(0, -2), target.flatten().long())
+            total = F.cross_entropy(logits.flatten(0, -2), target.flatten().long(), reduction="sum")
+            return total / max(target.numel(), 1)
 
         loss = classify(shape, cells[..., 0]) + classify(background, cells[..., 3])
         loss = loss + classify(shape[here], cells[..., 0][here])  # most cells are empty: objects count once more
         loss = loss + classify(colour[named], cells[..., 1][named]) + classify(size[here], cells[..., 2][here])
         if cell.shape[-1]:
             loss = loss + classify(cell, torch.arange(cell.shape[-1]).expand(cell.shape[:-1]))
-        return loss + F.smooth_l1_loss(place[here], cells[..., 4:][here])
+        return loss + F.smooth_l1_loss(place[here], cells[..., 4:][here], reduction="sum") / max(int(2 * here.sum()), 1)
 
     def read(self, features: torch.Tensor, cells: torch.Tensor) -> dict[str, float]:
         """Share of the objects whose shape, colour and cell are read rightly; mean error of their place."""
@@ -128,4 +129,5 @@ class Heads(nn.Module):
         self.latent_grounding = Grounding(config.decoder.latent_channels)
         self.painted = Painted(config.query_count, config.decoder.latent_channels, config.dit.caption_width)
         self.seen = Grounding(config.dit.width)
+        self.meant = nn.ModuleList(Grounding(config.language.width) for _ in range(2))
         self.alignment = Alignment(config.dit.width, config.language.width)

@@ -104,10 +104,16 @@ class Spar(nn.Module):
         """
         embeds, mask = self.with_queries(self.embed(input_ids, features), mask)
         tap("inputs_embeds", embeds)
-        x = self.routed(self.levels(embeds, mask))
+        return self.connected(self.levels(embeds, mask), input_ids, mask, features), mask
+
+    def connected(
+        self, levels: dict[int, torch.Tensor], input_ids: torch.Tensor, mask: torch.Tensor, features=None
+    ) -> torch.Tensor:
+        """All hidden states of prompts and queries, and the mask of both, to the caption of `condition`."""
+        x = self.routed(levels)
         if features is not None:
             x = self.with_features(x, input_ids, features)
-        return self.caption(x, mask), mask
+        return self.caption(x, mask)
 
     def logits(self, embeds: torch.Tensor, past: list[Cache] | None = None) -> tuple[torch.Tensor, list[Cache]]:
         """Logits [batch, vocabulary] after the last of the unpadded embeddings, and the grown cache of each layer."""

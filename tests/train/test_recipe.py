@@ -16,7 +16,7 @@ from spar_train.loop import Trainer, rate_at
 from spar_train.pool import Pool
 from spar_train.stages import SHARES, STAGES
 from spar_train.stages.mllm import answer_logits
-from spar_train.stages.unified import REST, agreement
+from spar_train.stages.unified import REST, agreement, edited_rows, meant
 from spar_train.velocity import velocity
 from spar_train.world import sample
 from spar_train.world.scene import render
@@ -266,3 +266,34 @@ def test_with_a_source_picture_its_tokens_agree(lab):
     caption = torch.cat((nothing[:, :1], rows, nothing[:, 1:]), dim=1)
     assert agreement(lab, caption, torch.ones(1, 34, dtype=torch.int64), rows, ids).item() == 0.0
     assert agreement(lab, caption.flip(1), torch.ones(1, 34, dtype=torch.int64), rows, ids).item() > 0.1
+
+
+def test_without_an_instruction_the_painter_may_draw_anything(lab):
+    torch.manual_seed(5)
+    items = {"words": ["Remove the red star.", None], "latent": torch.randn(2, 32, 4, 4)}
+    rows, painted = edited_rows(lab, items), lab.heads.painted
+    assert torch.equal(rows[0], painted.pictures(items["latent"])[0])
+    assert torch.equal(rows[1], painted.requests([None])[0])
+    before, after, words = data.edit_pairs(np.random.default_rng(0), 200)
+    same = (data.cells(before) == data.cells(after)).all(-1).all(-1).numpy()
+    assert same.tolist() == [w is None for w in words]
+    assert 5 <= same.sum() <= 40
+
+
+def test_meanings_are_read_from_the_pictures_rows_and_from_the_queries(lab):
+    """Each of the two heads sees its own rows, cell by cell, and cells that change count once more."""
+    torch.manual_seed(6)
+    before, after, words = data.edit_pairs(np.random.default_rng(1), 6)
+    cells = data.cells(after)
+    items = {"after": cells, "changed": (data.cells(before) != cells).any(-1)}
+    ids, _ = lab.texts.edits(words)
+    depth, tokens = lab.config.language.depth, ids.shape[1] + lab.config.query_count
+    levels = {i: torch.randn(6, tokens, lab.config.language.width, requires_grad=True) for i in range(depth + 1)}
+    meant(lab, levels, ids, items).backward()
+    touched = {i for i, level in levels.items() if level.grad is not None}
+    assert touched == {depth - 2, depth}
+    strength = [levels[i].grad.abs().sum(-1) for i in (depth - 2, depth)]
+    assert torch.equal(strength[0] > 0, torch.nn.functional.pad(ids == lab.config.image_token_id, (0, 16)))
+    assert torch.equal(strength[1] > 0, torch.arange(tokens).expand(6, -1) >= ids.shape[1])
+    queries = strength[1][:, ids.shape[1] :]
+    assert queries[items["changed"]].mean() > 2 * queries[~items["changed"]].mean()

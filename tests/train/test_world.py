@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 from spar_train.world import edits, holdout, questions, sample, words
-from spar_train.world.palette import BACKGROUND_RGB, COLOUR_RGB, COLOURS, GRID, MAP_RGB, NUMBERS, SHAPES, SIDE
+from spar_train.world.palette import (
+    BACKGROUND_RGB,
+    COLOUR_RGB,
+    COLOURS,
+    GRID,
+    MAP_RGB,
+    NUMBERS,
+    QUADRANTS,
+    SHAPES,
+    SIDE,
+)
 from spar_train.world.scene import JITTERS, Scenes, instances, render, render_map
 
 
@@ -182,3 +192,16 @@ def test_unnamed_colours_stay_away_from_held_out_pairs_and_from_the_background()
         assert apart[unnamed].min() > APART - 2  # rounding to bytes
     assert np.array_equal(paint[~unnamed], COLOUR_RGB[scenes.colour][~unnamed])
     assert not np.array_equal(render(scenes, paint), render(scenes))
+
+
+def test_what_an_addition_leaves_open_has_one_answer():
+    before = sample.training_scenes(np.random.default_rng(2), 200)
+    after, texts = edits.edit(np.random.default_rng(3), before, ["add"] * 200)
+    for i in np.flatnonzero([t is not None for t in texts]):
+        taken = set(before.cell[i, : before.count[i]].tolist())
+        (new,) = set(after.cell[i, : after.count[i]].tolist()) - taken
+        named = [q for q in QUADRANTS if q in texts[i]]
+        free = [c for c in range(16) if c not in taken and (not named or words.quadrant(c) == named[0])]
+        assert new == free[0]
+        slot = after.cell[i].tolist().index(new)
+        assert (after.size[i, slot], after.dx[i, slot], after.dy[i, slot]) == (1, 8, 8)

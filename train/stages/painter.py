@@ -16,6 +16,7 @@ from .unified import DIT, NOISES, asked, drawings, encode, flow_loss
 REQUESTS, SCENES, MAPS = 24, 4, 4  # of a batch, by what tells the DiT
 UNUSED = 64  # most rows that say nothing: words will stand there
 BLUR = 0.15  # deviation of the noise on latents that are told cell by cell: later conditions will be inexact
+INEXACT = 0.1  # deviation of the noise on all rows, which are of unit variance: words will only come near to them
 SEEN_BLOCK, SEEN = 4, 0.2  # block after which what will stand in each cell must be readable, and the weight of that
 
 
@@ -52,6 +53,7 @@ class Painter:
         rows = torch.cat([painted.requests(requests), painted.pictures(told)])
         unused = painted.nothing().expand(len(rows), int(rng.integers(UNUSED + 1)), -1)
         caption = torch.cat([unused, rows], dim=1)
+        caption = caption + INEXACT * torch.randn_like(caption)
         flow, inner = flow_loss(self.lab, latent, caption, torch.ones(caption.shape[:2], dtype=torch.int64), SEEN_BLOCK)
         known = data.cells(Scenes.join(scenes["scene"])).repeat_interleave(NOISES, 0)
         seen = self.lab.heads.seen(inner[: len(known)], known)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import torch.nn.functional as F
 
 from .. import data, monitor
 from ..lab import Lab
 from ..pool import Items, Pool
 from ..world import edits, sample
 from ..world.scene import render, render_map
-from .mllm import answer_logits, chats, scores
-from .unified import CONDITION, agreed, asked, drawings, edit_items, encode
+from .mllm import scores
+from .unified import ANSWER, CONDITION, LANGUAGE, agreed, answered, asked, drawings, edit_items, edited_rows, encode
 
 MAPS, PLAIN, EDITED = 24, 16, 16  # samples of a step whose condition agrees with the painter's
 ASKED = MAPS // 2  # pictures that are asked about
-ANSWER = 0.1  # weight of their answers' loss
 
 
 def map_items(lab: Lab):
@@ -38,7 +36,7 @@ class Sgt:
 
     name, rate = "sgt", 1e-3
     # The tower stays: the tokenizer's latents hang on it.
-    parts = CONDITION | {"model.language_model.": 0.3, "lm_head.": 0.3}
+    parts = CONDITION | LANGUAGE
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -48,20 +46,16 @@ class Sgt:
         pass
 
     def loss(self, rng):
-        lab, painted = self.lab, self.lab.heads.painted
+        lab = self.lab
         agree = functools.partial(agreed, lab, frozen=False)
         items = self.maps.draw(rng, MAPS)
-        mapped = agree(*lab.texts.edits(items["words"]), painted.pictures(items["latent"]), items["source"])
+        mapped = agree(*lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"])
         items = self.pairs.draw(rng, EDITED)
-        edited = agree(
-            *lab.texts.edits(items["words"]), painted.pictures(items["latent"]), items["source"], items["changed"]
-        )
+        edited = agree(*lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"], items["changed"])
         requests = asked(rng, self.scenes.draw(rng, PLAIN))
         words = lab.texts.generation(data.prompts(rng, requests))
-        plain = agree(*words, painted.requests(requests))
-        scenes = sample.training_scenes(rng, ASKED)
-        features, _ = encode(lab, render(scenes))
-        answer = F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))
+        plain = agree(*words, lab.heads.painted.requests(requests))
+        answer = answered(lab, rng, ASKED)
         terms = {"map": mapped, "edit": edited, "request": plain, "answer": answer}
         total = MAPS + EDITED + PLAIN
         loss = (mapped * MAPS + edited * EDITED + plain * PLAIN) / total + ANSWER * answer

@@ -13,6 +13,7 @@ from ..pool import Items, Pool
 from ..velocity import velocity
 from ..world import sample
 from ..world.scene import render
+from .mllm import answer_logits, chats, scores
 from .tokenizer import as_latent
 
 ALIGNED_BLOCK = 2  # of the DiT, counted from 0
@@ -25,6 +26,10 @@ NOISES = 4  # noise levels of one target: its condition costs as much as several
 CONDITION = {"model.latent_queries": 1.0, "model.dynamic_router.": 1.0, "model.llm_connector.": 1.0,
              "model.projector.": 1.0}  # fmt: skip
 DIT = {"model.dit.": 1.0}
+LANGUAGE = {"model.language_model.": 0.3, "lm_head.": 0.3}
+ASKED, ANSWER = 8, 0.1  # pictures of a step that are asked about where the language model learns along; weight of that
+MEANT = 0.05  # weight of reading off what an edit means for each cell
+MATCHED_LEVEL = -2  # of the language model, where the picture's own rows say it; at the last level the queries do
 
 
 def encode(lab: Lab, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,7 +101,7 @@ def edit_items(lab: Lab):
         features, latent = encode(lab, np.concatenate([render(before), render(after)]))
         changed = (data.cells(before) != data.cells(after)).any(-1)
         return {"words": words, "source": features[:batch], "features": features[batch:], "latent": latent[batch:],
-                "changed": changed}  # fmt: skip
+                "after": data.cells(after), "changed": changed}  # fmt: skip
 
     return make
 
@@ -138,10 +143,41 @@ class _Unified:
         return monitor.drawing(self.lab) | (monitor.editing_(self.lab) if self.edits else {})
 
 
+def edited_rows(lab: Lab, items: Items) -> torch.Tensor:
+    """The painter's rows for pictures cell by cell; where no words say what to draw, those for anything: guidance away
+    from a definite picture would overshoot."""
+    painted = lab.heads.painted
+    unsaid = torch.tensor([words is None for words in items["words"]])[:, None, None]
+    return torch.where(unsaid, painted.requests([None]), painted.pictures(items["latent"]))
+
+
+def meant(lab: Lab, levels: dict[int, torch.Tensor], ids: torch.Tensor, items: Items) -> torch.Tensor:
+    """Loss of reading what stands in each cell after an edit, from the language model's hidden states.
+
+    The instruction stands before the picture: the row of a cell can find that it is meant. The rows of the connector
+    that belong to the picture are those of the plain picture, so the queries, one for each cell, have to carry it."""
+    lm, where = lab.config.language, ids == lab.config.image_token_id
+    shape = *items["changed"].shape, lm.width
+    rows = levels[lm.depth + MATCHED_LEVEL][:, : ids.shape[1]][where].view(shape), levels[lm.depth][:, ids.shape[1] :]
+    loss, after, changed = 0.0, items["after"], items["changed"]
+    for head, row in zip(lab.heads.meant, rows, strict=True):
+        loss = loss + head(row, after) + head(row[changed][None], after[changed][None])
+    return loss
+
+
+def answered(lab: Lab, rng: np.random.Generator, pictures: int = ASKED) -> torch.Tensor:
+    """Loss of answers about fresh training scenes."""
+    scenes = sample.training_scenes(rng, pictures)
+    features, _ = encode(lab, render(scenes))
+    return F.cross_entropy(*answer_logits(lab, lab.texts.packed(chats(rng, scenes)), features))
+
+
 class Unified1(_Unified):
-    """The condition learns what the painter's DiT was given, from words."""
+    """The condition learns what the painter's DiT was given, from words. The language model, which has never met an
+    instruction, learns along."""
 
     name, rate, batch, edits = "unified1", 2e-3, 64, 40
+    parts = CONDITION | LANGUAGE | {"heads.meant.": 1.0}
 
     def prepare(self) -> None:
         """The connector from the last layers of the trained language model."""
@@ -151,13 +187,25 @@ class Unified1(_Unified):
             mine.load_state_dict(theirs.state_dict())
 
     def drawn(self, rng, items, requests):
-        loss = agreed(self.lab, *self.ids(rng, requests), self.lab.heads.painted.requests(requests))
+        loss = agreed(self.lab, *self.ids(rng, requests), self.lab.heads.painted.requests(requests), frozen=False)
         return loss, {"agree": loss.item()}
 
     def edited(self, items):
-        rows = self.lab.heads.painted.pictures(items["latent"])
-        loss = agreed(self.lab, *self.lab.texts.edits(items["words"]), rows, items["source"], items["changed"])
-        return loss, {"agree": loss.item()}
+        model, (ids, mask) = self.lab.model, self.lab.texts.edits(items["words"])
+        embeds, both = model.with_queries(model.embed(ids, items["source"]), mask)
+        levels = model.levels(embeds, both)
+        caption = model.connected(levels, ids, both, items["source"])
+        agree = agreement(self.lab, caption, both, edited_rows(self.lab, items), ids, items["changed"])
+        read = meant(self.lab, levels, ids, items)
+        return agree + MEANT * read, {"agree": agree.item(), "meant": read.item()}
+
+    def loss(self, rng):
+        loss, logged, samples = super().loss(rng)
+        answer = answered(self.lab, rng)
+        return loss + ANSWER * answer, logged | {"answer": answer.item()}, samples + ASKED
+
+    def evaluate(self):
+        return super().evaluate() | scores(self.lab)
 
 
 class Unified2(_Unified):
@@ -192,6 +240,5 @@ class Unified3(Unified2):
         ids, mask = lab.texts.edits(items["words"])
         caption, mask = condition(lab.model, ids, mask, items["source"])
         loss, seen = self._flow(items, caption, mask)
-        rows = lab.heads.painted.pictures(items["latent"])
-        agree = agreement(lab, caption, mask, rows, ids, items["changed"])
+        agree = agreement(lab, caption, mask, edited_rows(lab, items), ids, items["changed"])
         return loss + AGREE * agree, seen | {"agree": agree.item()}

@@ -6,7 +6,7 @@ import numpy as np
 
 from .palette import BACKGROUNDS, COLOURS, DIRECTIONS, GRID, JITTER, MOST, OFFSETS, SHAPES, SIZES, STEP
 from .scene import Scenes
-from .words import article, pick, quadrant
+from .words import article, pick, quadrant, quadrant_of
 
 KINDS = ("add", "remove", "recolour", "replace", "move", "background")
 MAP_INSTRUCTIONS = (
@@ -35,12 +35,16 @@ def _add(rng, scenes, i):
     if scenes.count[i] == MOST:
         return None
     free = np.setdiff1d(np.arange(GRID * GRID), scenes.cell[i, : scenes.count[i]])
+    quadrants = np.array([quadrant_of(cell) for cell in free])
+    named = rng.random() < 0.7
+    within = pick(rng, quadrants) if named else quadrants[0]
     slot = int(scenes.count[i])
     scenes.count[i] += 1
     scenes.shape[i, slot], scenes.colour[i, slot] = rng.integers(len(SHAPES)), rng.integers(len(COLOURS))
-    scenes.size[i, slot], scenes.cell[i, slot] = rng.integers(len(SIZES)), pick(rng, free)
-    scenes.dx[i, slot], scenes.dy[i, slot] = rng.integers(0, round(2 * JITTER / STEP) + 1, 2)
-    where = f" in the {quadrant(scenes.cell[i, slot])}" if rng.random() < 0.7 else ""
+    # What the words leave open has one answer: a model that is fitted to several ones paints none of them.
+    scenes.size[i, slot], scenes.cell[i, slot] = SIZES.index("large"), free[quadrants == within][0]
+    scenes.dx[i, slot] = scenes.dy[i, slot] = round(JITTER / STEP)
+    where = f" in the {quadrant(scenes.cell[i, slot])}" if named else ""
     return f"{pick(rng, ('Add', 'Put'))} {article(_name(scenes, i, slot))}{where}."
 
 
