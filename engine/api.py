@@ -1,6 +1,6 @@
 """The public API: one loaded model, and its five tasks.
 
-Every method may be called from several threads at once. Requests take turns, one run of a component at a time
+Every method may be called from several threads at once. Requests take turns, one run of a component after another
 (`runtime.scheduler`), and a result does not depend on what else runs.
 """
 
@@ -70,7 +70,9 @@ class Engine(Drawing, Reconstructing, Asking, Asynchronous, Observed, Planned):
         self._prompts = prompts
         max_batch = whole("max_batch", max_batch, 1, together.MOST)
         self._set_budget(memory_budget, max_batch)
-        execute = backend.run if self._budget is None else self._budget.run
+        execute, lanes = backend.run, getattr(backend, "lanes", 1)
+        if self._budget is not None:
+            execute, lanes = self._budget.run, 1
         self._scheduler = Scheduler(
             ranged(execute) if nvtx else execute,
             getattr(backend, "cancel_flag", None),
@@ -78,6 +80,7 @@ class Engine(Drawing, Reconstructing, Asking, Asynchronous, Observed, Planned):
             max_running=whole("max_running", max_running, 1, 1024),
             max_waiting=whole("max_waiting", max_waiting, 0, 65536),
             max_batch=max_batch,
+            lanes=lanes,
         )
         self._observe()
         weakref.finalize(self, self._scheduler.close, wait=False)
@@ -118,5 +121,6 @@ class Engine(Drawing, Reconstructing, Asking, Asynchronous, Observed, Planned):
         return known | {name: value for name, value in more.items() if value is not None}
 
     def _run(self, request: Request, work: Pipeline[Any], on_event: Any = None) -> Any:
-        offers = getattr(self.backend, "offers", ())
-        return run(work, partial(self._scheduler.call, request), on_event, offers=offers)
+        if on_event is None:
+            return self._scheduler.drive(request, work, getattr(self.backend, "offers", ()))
+        return run(work, partial(self._scheduler.call, request), on_event)

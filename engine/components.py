@@ -16,6 +16,7 @@ The cuts follow the exact optimizations of the specification:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,12 @@ def _tensors(spec: dict[str, str], integers: tuple[str, ...] = (), exact: tuple[
     }
 
 
+@lru_cache(maxsize=64)  # numpy takes microseconds to name a type, and every run asks for several
+def _fits(found: Any, dtype: str) -> bool:
+    """Whether an array of type `found` may be given for `dtype`."""
+    return str(found) in (dtype, dtype.replace("float32", "float64"))
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """What a backend must offer under `name`."""
@@ -67,7 +74,7 @@ class Component:
         seen = dict(self.sizes)
         for name, tensor in self.inputs.items():
             value = inputs[name]
-            if str(value.dtype) not in (tensor.dtype, tensor.dtype.replace("float32", "float64")):
+            if not _fits(value.dtype, tensor.dtype):
                 raise InputError(f"{self.name}: `{name}` is {value.dtype}, expected {tensor.dtype}")
             if len(value.shape) != len(tensor.axes):
                 raise InputError(f"{self.name}: `{name}` has shape {tuple(value.shape)}, expected {tensor.axes}")

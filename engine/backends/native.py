@@ -17,6 +17,8 @@ from . import native_decoder, native_memory, packed, together
 
 log = logging.getLogger("spar.native")
 PRECISIONS = ("fp32", "bf16", "int8", "int4")
+_SMALL = 1 << 15  # numbers in a picture's residual stream in the DiT, up to which a model is small
+_MOST_LANES = 4
 
 
 def _native() -> Any:
@@ -79,6 +81,13 @@ class NativeBackend:
     @property
     def threads(self) -> int:
         return self._opened().threads
+
+    @property
+    def lanes(self) -> int:
+        """Runs at a time that serve many requests best: of a small model one on each thread, since threads that share
+        its short loops mostly wait for each other; else one, whose scratch memory is all that is needed."""
+        dit = self.config.dit
+        return min(self.threads, _MOST_LANES) if dit.sample_size**2 * dit.width <= _SMALL else 1
 
     def load(self, component: str) -> None:
         """Pack the weights of one component; nothing when it is loaded."""

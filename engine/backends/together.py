@@ -53,5 +53,8 @@ def join(many: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def split(many: Sequence[dict[str, Any]], outputs: dict[str, Any]) -> list[dict[str, Any]]:
     """Outputs of every call of `many` from those of their run."""
-    ends = np.cumsum([len(inputs["branches"]) for inputs in many])
-    return [{"velocity": rows} for rows in np.split(outputs["velocity"], ends[:-1])]
+    found, end = [], 0
+    for inputs in many:
+        begin, end = end, end + len(inputs["branches"])
+        found.append({"velocity": outputs["velocity"][begin:end]})
+    return found

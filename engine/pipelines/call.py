@@ -73,6 +73,16 @@ class Timings:
         return {name: {"seconds": self.seconds[name], "calls": self.calls[name]} for name in self.seconds}
 
 
+def next_run(pipeline: Pipeline[Any], answer: Any = None, offers: Collection[str] = ()) -> Call | Offer:
+    """The next run that a pipeline asks for once it has `answer`, the outputs of the last one (None: it begins); its
+    events are skipped. Raises StopIteration with the result when it is done."""
+    while True:
+        wanted = pipeline.send(answer)
+        if isinstance(wanted, Call) or (isinstance(wanted, Offer) and wanted.component in offers):
+            return wanted
+        answer = None
+
+
 def stream(
     pipeline: Pipeline[Result],
     execute: Callable[[str, dict[str, Any]], dict[str, Any]],

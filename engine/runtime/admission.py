@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..errors import BackendError, Busy, Cancelled, DeadlineExceeded
 from ..requests import Terms
-from .line import Request, Waiting
+from .line import START, Request, Waiting
 
 
 class Observer(Protocol):
@@ -58,12 +58,10 @@ class Admission:
         begin, outcome = time.perf_counter(), "failed"
         try:
             self._start(made)
-            made.admitted = True
             try:
                 yield made
             finally:
-                made.admitted = False
-                self._leave()
+                self._leave(made)
             outcome = "completed"
         except Busy:
             outcome = "busy"
@@ -87,7 +85,7 @@ class Admission:
             if len(self._starts) >= self.max_waiting:
                 raise Busy(f"busy: {self._running} requests run and {len(self._starts)} wait; try again later, or load "
                            "the engine with a larger max_running or max_waiting")  # fmt: skip
-            waiting = Waiting(request, "a start")
+            waiting = Waiting(request, START)
             waiting.number = next(self._numbers)
             self._starts.append(waiting)
         try:
@@ -109,7 +107,8 @@ class Admission:
             elif waiting.error is None:
                 self._next()
 
-    def _leave(self) -> None:
+    def _leave(self, request: Request) -> None:
+        """`request` has ended, however it did."""
         with self._changed:
             self._next()
             self._changed.notify()

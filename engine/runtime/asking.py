@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..pipelines.call import Pipeline, stream
+from ..pipelines.call import Pipeline, run, stream
 from ..pipelines.understand import Decoding, Reply, understand
 from ..requests import MOST_TILES, Cancel, Terms, share, whole
 from ..results import Answer, AnswerStream
@@ -54,7 +54,10 @@ class Asking:
             return AnswerStream(self._pieces(work, streamed, plan, terms))
         begin = time.perf_counter()
         with self._scheduler.request("ask", terms) as request, self._within(plan):
-            reply = self._run(request, work)
+            if decoding.temperature == 0:
+                reply = self._run(request, work)
+            else:  # drawing from a large vocabulary takes milliseconds, which belong to this thread
+                reply = run(work, partial(self._scheduler.call, request))
         return self._answer(reply, request, begin)
 
     def _decoding(self: Any, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Decoding:

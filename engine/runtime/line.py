@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any
 
 from ..errors import Cancelled, DeadlineExceeded, SparError
-from ..pipelines.call import Timings
+from ..pipelines.call import Pipeline, Timings, next_run
 from ..requests import Terms
 
 AHEAD = 8
 """How many places in line one level of priority is worth. Finite, so that nothing waits for ever."""
 POLL_S = 0.01
 """How often a waiting request asks whether it was cancelled or is late."""
+START = "a start"
 
 
 class Waiting:
-    """A request in line for a start, or one of its calls in line for the backend."""
+    """A request in line for a start, or for the backend: with one call, or with those of a pipeline one after another.
 
-    __slots__ = ("alike", "done", "error", "inputs", "left", "name", "number", "outputs", "request", "run", "since")
+    name, inputs  what is waited for now: a component and its inputs, or START
+    work, offers  the pipeline that asks for it and goes on with its outputs, and the offers that it may make
+    """
 
-    def __init__(self, request: Request, name: str, inputs: dict[str, Any] | None = None):
+    __slots__ = ("alike", "done", "error", "inputs", "left", "name", "number", "offers", "outputs", "request", "run",
+                 "since", "work")  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        name: str,
+        inputs: dict[str, Any] | None = None,
+        work: Pipeline[Any] | None = None,
+        offers: Collection[str] = (),
+    ):
         self.request = request
-        self.name = name  # what is waited for: a component, or "a start"
-        self.inputs = inputs
-        self.outputs: dict[str, Any] | None = None
+        self.name, self.inputs = name, inputs
+        self.work, self.offers = work, offers
+        self.outputs: Any = None  # of the call, or the result of the pipeline
         self.error: BaseException | None = None
         self.done = threading.Event()
         self.since = time.perf_counter()
@@ -35,11 +48,39 @@ class Waiting:
         self.left = False  # nobody wants its outputs any more
         self.number = 0
 
+    @property
+    def place(self) -> str:
+        """Where the request stands, for errors."""
+        return self.name if self.name == START else f"a run of {self.name}"
+
     def rank(self, now: float) -> float:
         """The least goes first: order of arrival, moved forward by priority and by a deadline that comes near."""
         return self.number - AHEAD * self.request.standing(now)
 
-    def result(self) -> dict[str, Any] | None:
+    def goes_on(self) -> bool:
+        """Give the outputs of a run to the pipeline; whether it asks for another one, which then stands here."""
+        if self.work is None or self.error is not None or self.left:
+            return False
+        outputs, self.outputs, self.inputs = self.outputs, None, None
+        try:
+            wanted = next_run(self.work, outputs, self.offers)
+        except StopIteration as finished:
+            self.outputs = finished.value
+        except BaseException as error:
+            self.error = error
+        else:
+            self.name, self.inputs = wanted.component, wanted.inputs
+            return True
+        return False
+
+    def end(self) -> None:
+        """Nothing of it runs any more: free what it holds but for the result, and wake who waits."""
+        work, self.work, self.inputs = self.work, None, None
+        if work is not None:
+            work.close()
+        self.done.set()
+
+    def result(self) -> Any:
         """Outputs, or the error raised; keeps neither."""
         error, outputs = self.error, self.outputs
         self.error = self.outputs = self.inputs = None
@@ -84,7 +125,6 @@ class Request:
         self.number = number  # unique in one engine
         self.task = task
         self.terms = terms
-        self.admitted = False
         self.timings = Timings()
         self.waited = 0.0  # seconds in line, in all
 
@@ -113,8 +153,7 @@ class Request:
         if self.terms.cancelled is None and self.terms.deadline is None:
             waiting.done.wait()
             return None
-        where = "a start" if waiting.inputs is None else f"a run of {waiting.name}"
         while not waiting.done.wait(POLL_S):
-            if (error := self.refusal(where)) is not None:
+            if (error := self.refusal(waiting.place)) is not None:
                 return error
         return None

@@ -63,7 +63,8 @@ class Observed:
     def trace(self: Any, path: str | Path) -> Iterator[None]:
         """Record what runs within the `with` block to `path`, for chrome://tracing or ui.perfetto.dev.
 
-        One track holds the runs of components, named with the shape of their first input; each request has its own.
+        The runs of components are named with the shape of their first input, on a track for each that went on at a
+        time; each request has a track of its own.
         errors  InputError where the file cannot be written
         """
         recorder = Trace(path, f"{self.config.name} on {self.about['backend']}", self._budget)

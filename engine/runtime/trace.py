@@ -14,8 +14,8 @@ from .budget import Budgeted
 from .line import Request
 from .ranges import run_name
 
-COMPONENTS = 0
-"""Track of the components' runs; every request has the track of its own number."""
+COMPONENTS, REQUESTS = 1, 2
+"""Groups of tracks: of runs, one for each that went on at a time; and of requests, each by its number."""
 
 
 class Trace:
@@ -32,9 +32,10 @@ class Trace:
         self._budget = budget
         self._begin = time.perf_counter()
         self._lock = threading.Lock()
+        self._free: list[float] = []  # when the last run on each track of runs ended
         self._events: list[dict[str, Any]] = [
-            {"name": "process_name", "ph": "M", "pid": 1, "tid": COMPONENTS, "args": {"name": name}},
-            {"name": "thread_name", "ph": "M", "pid": 1, "tid": COMPONENTS, "args": {"name": "components"}},
+            {"name": "process_name", "ph": "M", "pid": group, "tid": 0, "args": {"name": f"{name}: {what}"}}
+            for group, what in ((COMPONENTS, "components"), (REQUESTS, "requests"))
         ]
 
     def ran(self, requests: list[Request], component: str, inputs: dict[str, Any], begin: float, end: float) -> None:
@@ -42,10 +43,13 @@ class Trace:
                 "inputs": {name: list(value.shape) for name, value in inputs.items()}}  # fmt: skip
         if self._budget is not None and self._budget.strips is not None:
             more["strips"], more["stages_cut"] = self._budget.strips
-        self._add(run_name(component, inputs), "component", COMPONENTS, begin, end, more)
+        with self._lock:
+            track = next((track for track, free in enumerate(self._free) if free <= begin), len(self._free))
+            self._free[track : track + 1] = [end]
+        self._add(run_name(component, inputs), "component", (COMPONENTS, track), begin, end, more)
 
     def finished(self, request: Request, outcome: str, begin: float, end: float) -> None:
-        self._add(request.task, "request", request.number, begin, end,
+        self._add(request.task, "request", (REQUESTS, request.number), begin, end,
                   {"outcome": outcome, "waited_s": request.waited, "priority": request.terms.priority})  # fmt: skip
 
     def write(self) -> None:
@@ -60,9 +64,11 @@ class Trace:
                 part.unlink(missing_ok=True)
                 raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def _add(self, name: str, kind: str, track: int, begin: float, end: float, more: dict[str, Any]) -> None:
+    def _add(
+        self, name: str, kind: str, track: tuple[int, int], begin: float, end: float, more: dict[str, Any]
+    ) -> None:
         with self._lock:
             self._events.append({
-                "name": name, "cat": kind, "ph": "X", "pid": 1, "tid": track, "ts": (begin - self._begin) * 1e6,
-                "dur": (end - begin) * 1e6, "args": more,
+                "name": name, "cat": kind, "ph": "X", "pid": track[0], "tid": track[1],
+                "ts": (begin - self._begin) * 1e6, "dur": (end - begin) * 1e6, "args": more,
             })  # fmt: skip

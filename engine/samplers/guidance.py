@@ -34,5 +34,6 @@ def guide(velocity: np.ndarray, scale: float) -> np.ndarray:
         return velocity
     if len(velocity) % 2:
         raise InputError(f"guidance: velocity has {len(velocity)} rows; scale {scale} needs an even number")
-    unconditional, conditional = np.split(velocity, 2)
+    half = len(velocity) // 2
+    unconditional, conditional = velocity[:half], velocity[half:]
     return unconditional + np.float32(scale) * (conditional - unconditional)

@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 import spar_engine
 from spar_engine.errors import BackendError, Busy, Cancelled, DeadlineExceeded, InputError
+from spar_engine.runtime.line import Request
 from spar_engine.runtime.metrics import prometheus
+from spar_engine.runtime.trace import Trace
 
 PICTURE = (np.random.default_rng(0).random((97, 150, 3)) * 255).astype(np.uint8)
 FAST = {"num_inference_steps": 2}
 
 
-@pytest.fixture(scope="module", params=["native", "torch"])
+@pytest.fixture(scope="module", params=["native", "native, two lanes", "torch"])
 def engine(golden_dir, request):
-    if request.param == "native":
+    backend, lanes = request.param.split(",")[0], 1 + ("lanes" in request.param)
+    if backend == "native":
         pytest.importorskip("spar_engine._native")
-    with spar_engine.load(golden_dir("spar-tiny") / "checkpoint", backend=request.param, threads=1) as loaded:
+    with spar_engine.load(golden_dir("spar-tiny") / "checkpoint", backend=backend, threads=lanes) as loaded:
+        assert loaded._scheduler._lanes == lanes
         yield loaded
 
 
@@ -50,6 +54,16 @@ def test_mixed_requests_at_once_equal_each_alone(engine):
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda index: work[index](), order))
     assert all(result == alone[index] for index, result in zip(order, found, strict=True))
+
+
+def test_a_trace_has_a_track_for_each_run_at_a_time(tmp_path):
+    trace = Trace(tmp_path / "trace.json", "m")
+    request, inputs = Request(3, "t", None), {"latent": np.zeros((1, 2))}
+    for begin, end in ((0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (2.5, 5.0), (3.0, 6.0)):
+        trace.ran([request], "dit", inputs, begin, end)
+    trace.write()
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert [event["tid"] for event in events if event["ph"] == "X"] == [0, 1, 0, 2, 1]
 
 
 def test_steps_of_several_requests_are_one_run_where_that_is_exact(golden_dir):
@@ -166,7 +180,7 @@ def test_too_many_are_refused_at_once(golden_dir):
 def test_an_engine_that_is_let_go_ends_its_thread(golden_dir):
     engine = spar_engine.load(golden_dir("spar-tiny") / "checkpoint", backend="torch", threads=1)
     engine.ask(None, "Hello", max_new_tokens=1)
-    thread, seen = engine._scheduler._thread, weakref.ref(engine.backend)
+    thread, seen = engine._scheduler._threads[0], weakref.ref(engine.backend)
     assert thread.is_alive()
     del engine
     gc.collect()

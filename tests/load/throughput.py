@@ -33,6 +33,7 @@ from spar_bench.harness.environment import environment
 from spar_bench.harness.host import Load, between, snapshot
 from spar_bench.harness.policy import KERNELS
 from spar_bench.harness.stats import median_interval
+from spar_engine.pipelines.call import run as drive
 from spar_engine.runtime.assemble import DEFAULT
 
 THROUGHPUT, LONE = 1.2, 1.3
@@ -40,13 +41,12 @@ THROUGHPUT, LONE = 1.2, 1.3
 
 @contextlib.contextmanager
 def unscheduled(engine: Any) -> Iterator[None]:
-    """Runs of components go straight to the backend."""
-    scheduled = engine._scheduler.call
-    engine._scheduler.call = lambda request, component, inputs: engine.backend.run(component, inputs)
+    """Pipelines are driven by who asks, and their runs go straight to the backend."""
+    engine._scheduler.drive = lambda request, work, offers=(): drive(work, engine.backend.run)
     try:
         yield
     finally:
-        engine._scheduler.call = scheduled
+        del engine._scheduler.drive
 
 
 class Sides:

@@ -10,46 +10,7 @@ from spar_engine.errors import BackendError, Busy, Cancelled, DeadlineExceeded, 
 from spar_engine.requests import Terms
 from spar_engine.runtime.scheduler import Scheduler
 
-PATIENCE = 20
-
-
-def until(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.002)
-
-
-class Gate:
-    """A backend whose runs wait until they are let through, and that remembers their order."""
-
-    def __init__(self, shut=True):
-        self.ran, self.shut, self.free = [], shut, threading.Semaphore(0)
-
-    def __call__(self, component, inputs):
-        self.ran.append(inputs["who"])
-        if self.shut:
-            assert self.free.acquire(timeout=PATIENCE)
-        return {"out": inputs["who"]}
-
-
-def start(scheduler, who, calls=1, **terms):
-    """One request in a thread; returns the thread and the list that gets its result or error."""
-    found = []
-    terms = {"priority": 0, "deadline": None, "cancel": None} | terms
-
-    def work():
-        try:
-            with scheduler.request("t", Terms.of(**terms)) as request:
-                for _ in range(calls):
-                    out = scheduler.call(request, "c", {"who": who})
-            found.append(out["out"])
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread, found
+from tests.runtime.by_hand import PATIENCE, Gate, start, until
 
 
 @pytest.fixture
@@ -74,7 +35,7 @@ def test_requests_take_turns(gate):
 
 
 def test_priority_goes_first_but_the_rest_is_still_served(gate, monkeypatch):
-    monkeypatch.setattr("spar_engine.runtime.scheduler.GRACE_S", PATIENCE)
+    monkeypatch.setattr("spar_engine.runtime.lanes.GRACE_S", PATIENCE)
     scheduler = Scheduler(gate)
     threads = [start(scheduler, "first")]
     until(lambda: gate.ran == ["first"])
@@ -180,7 +141,7 @@ def test_a_backend_that_can_stops_within_a_run():
     thread.join(PATIENCE)
     assert isinstance(found[0], DeadlineExceeded)
     thread, found = start(scheduler, "a")
-    until(lambda: scheduler._current is not None)
+    until(lambda: scheduler._runs)
     scheduler.close()
     thread.join(PATIENCE)
     assert isinstance(found[0], BackendError)
@@ -225,107 +186,6 @@ def test_close_ends_those_who_wait_and_refuses_new_ones(gate):
     assert scheduler.running == 0
 
 
-class Joining:
-    """What a backend says of calls that can be one run; `ran` holds the members of every run."""
-
-    def __init__(self, fail=()):
-        self.ran, self.fail, self.shut, self.free = [], fail, True, threading.Semaphore(0)
-
-    def alike(self, component, inputs):
-        return None if inputs["who"].startswith("lone") else component
-
-    def join(self, many):
-        return {"who": [inputs["who"] for inputs in many]}
-
-    def split(self, many, outputs):
-        return [{"out": who} for who in outputs["out"]]
-
-    def __call__(self, component, inputs, cancel):
-        self.ran.append(inputs["who"])
-        if self.shut:
-            while not self.free.acquire(timeout=0.005):
-                if cancel.is_set():
-                    raise Cancelled("within")
-        if set(self.fail) & set([inputs["who"]] if isinstance(inputs["who"], str) else inputs["who"]):
-            raise MemoryError("no memory")
-        return {"out": inputs["who"]}
-
-
-def gather(joining, who, terms=None, **options):
-    """A scheduler that runs a call of its own while those of `who` come into line."""
-    scheduler = Scheduler(joining, threading.Event, joining, **options)
-    threads = [start(scheduler, "lone")]
-    until(lambda: joining.ran == ["lone"])
-    for number, name in enumerate(who):
-        threads.append(start(scheduler, name, 3, **(terms or {}).get(name, {})))
-        until(lambda number=number: len(scheduler._calls) == number + 1)
-    return scheduler, threads
-
-
-def finish(joining, threads):
-    joining.shut = False
-    joining.free.release(100)
-    for thread, _ in threads:
-        thread.join(PATIENCE)
-
-
-def test_calls_that_can_be_joined_are_one_run_and_stay_together(monkeypatch):
-    monkeypatch.setattr("spar_engine.runtime.scheduler.GRACE_S", PATIENCE)
-    joining = Joining()
-    scheduler, threads = gather(joining, ["a", "b", "c"])
-    finish(joining, threads)
-    assert joining.ran[1] == ["a", "b", "c"]
-    assert [len(run) for run in joining.ran[1:]] == [3, 3, 3]
-    assert [found[0] for _, found in threads] == ["lone", "a", "b", "c"]
-    scheduler.close()
-
-
-def test_a_run_takes_no_more_than_it_may_and_nobody_of_another_priority(monkeypatch):
-    monkeypatch.setattr("spar_engine.runtime.scheduler.GRACE_S", PATIENCE)
-    joining = Joining()
-    scheduler, threads = gather(joining, ["a", "b", "c", "d"], {"b": {"priority": 1}}, max_batch=2)
-    finish(joining, threads)
-    assert all(who == "b" or "b" not in who for who in joining.ran[1:])
-    assert max(len(run) for run in joining.ran[1:]) == 2
-    assert joining.ran[1] == "b"
-    assert next(run for run in joining.ran if isinstance(run, list)) == ["a", "c"]
-    scheduler.close()
-    joining = Joining()
-    scheduler, threads = gather(joining, ["a", "b"], max_batch=1)
-    finish(joining, threads)
-    assert all(isinstance(run, str) for run in joining.ran)
-    scheduler.close()
-
-
-def test_who_leaves_a_joint_run_does_not_wait_and_the_last_one_stops_it():
-    joining, stops = Joining(), [threading.Event(), threading.Event()]
-    scheduler, threads = gather(joining, ["a", "b"], {"a": {"cancel": stops[0]}, "b": {"cancel": stops[1]}})
-    joining.free.release()
-    until(lambda: joining.ran[1:] == [["a", "b"]])
-    stops[0].set()
-    threads[1][0].join(PATIENCE)
-    assert isinstance(threads[1][1][0], Cancelled)
-    assert scheduler._current is not None  # it goes on for the other one
-    assert not threads[2][1]
-    stops[1].set()
-    threads[2][0].join(PATIENCE)
-    assert isinstance(threads[2][1][0], Cancelled)
-    until(lambda: scheduler._current is None)
-    joining.shut = False
-    assert start(scheduler, "after")[0].join(PATIENCE) is None
-    scheduler.close()
-
-
-def test_an_error_in_a_joint_run_ends_the_request_that_caused_it():
-    joining = Joining(fail=["b"])
-    scheduler, threads = gather(joining, ["a", "b", "c"])
-    finish(joining, threads)
-    assert [found[0] if isinstance(found[0], str) else type(found[0]) for _, found in threads] == [
-        "lone", "a", MemoryError, "c"
-    ]  # fmt: skip
-    scheduler.close()
-
-
 def test_nothing_of_a_finished_request_is_held():
     class Big(dict):
         pass
@@ -334,7 +194,7 @@ def test_nothing_of_a_finished_request_is_held():
     big = Big()
     seen = weakref.ref(big)
     start(scheduler, big)[0].join(PATIENCE)
-    until(lambda: scheduler._current is None)
+    until(lambda: not scheduler._runs)
     del big
     gc.collect()
     assert seen() is None
