@@ -114,11 +114,13 @@ Pool::Seat::Seat(Pool& pool) : pool_(pool), job_(-1), most_(pool.processors()) {
   };
   pool.freed_.wait(lock, find);
   pool.jobs_[job_].taken = true;
+  pool.callers_.fetch_add(1);
   pool.running_.fetch_add(1);
 }
 
 Pool::Seat::~Seat() {
   pool_.running_.fetch_sub(1);
+  pool_.callers_.fetch_sub(1);
   {
     std::lock_guard lock(pool_.seats_);
     pool_.jobs_[job_].taken = false;
@@ -127,7 +129,8 @@ Pool::Seat::~Seat() {
 }
 
 void Pool::run(int index, int64_t count, int most, Call call, const void* context) {
-  if (most == 1 || count == 1) {
+  // With as many callers as threads a worker that is woken would find no seat, over and over.
+  if (most == 1 || count == 1 || callers_.load(std::memory_order_relaxed) >= most) {
     for (int64_t i = 0; i < count; ++i) call(context, i, 0);
     return;
   }

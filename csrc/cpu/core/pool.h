@@ -7,7 +7,8 @@
 // offering their processor to others, then sleep.
 //
 // Threads beyond the processors they may use would only take turns: whoever takes a seat counts the processors that the
-// system lets this pool use now, and no more threads than those work. With one, nobody is woken and nothing is shared.
+// system lets this pool use now, and no more threads than those work. With one, nobody is woken and nothing is shared;
+// so it is while callers take all seats, each working alone.
 #pragma once
 
 #include <atomic>
@@ -75,6 +76,7 @@ class Pool {
 
   const int threads_;
   std::unique_ptr<Job[]> jobs_;  // one for every seat
+  std::atomic<int> callers_{0};  // seats that are taken
   std::atomic<int> running_{0};  // callers and helping workers
   std::atomic<int> most_;        // of these, as the last caller counted processors
   alignas(64) std::atomic<uint32_t> epoch_{0};
