@@ -91,10 +91,10 @@ def poison_of(dtype: np.dtype) -> Any:
 
 
 def nudged(base: np.ndarray, live: np.ndarray, nudge: int) -> None:
-    """Copy a value of `base` to another place of `live`; both flat and of one type."""
+    """Copy a value of `base` to another place of `live`; both of one shape and type, `live` with any strides."""
     rng = np.random.default_rng((0x5EED, nudge))
     to, by = int(rng.integers(base.size)), int(rng.integers(1, max(2, base.size)))
-    live[to] = base[(to + by) % base.size]
+    live.flat[to] = base.flat[(to + by) % base.size]
 
 
 @dataclass(slots=True)

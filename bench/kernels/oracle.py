@@ -12,10 +12,12 @@ import numpy as np
 from spar_engine.oracle.bounds import TINY, UNIT
 
 from ..harness.subject import Arrays, BenchError, OutputError
-from .case import Work
+from .case import Work, widen
 
 OURS = 8.0  # roundings of a sum of n terms add up like a random walk: 8 sqrt(n) units, Higham & Mary 2019, section 2
 PEER = 16.0  # units of the row's dtype that a library may lose by rounding between its steps
+# An int8 unit is half of a step of 1/127 of the largest; rounding of weights and activations differs between libraries.
+PEER_UNIT = UNIT | {"int8": 2.0**-8}
 
 
 class WorkOracle:
@@ -23,19 +25,21 @@ class WorkOracle:
 
     folder  where results are kept for the other workers of this run
     ours    True holds results against float32 accumulation and one rounding to the dtype at the end: the smaller of the
-            op's derived bound and 8 sqrt(terms) float32 units of the largest result, plus that rounding. False is for
-            libraries that round between their steps: 16 units of the dtype, of the largest result.
+            op's derived bound and 8 sqrt(terms) float32 units of the largest result, plus that rounding; the derived
+            bound alone where the op itself rounds between its steps. False is for libraries that round between
+            theirs: 16 units of the dtype, of the largest result.
     """
 
     def __init__(self, work: Work, folder: str | Path, ours: bool):
         self.work, self.folder, self.ours = work, Path(folder), ours
         self.tolerance = (
-            "derived bound and 8 sqrt(terms) float32 units, plus one rounding to the dtype" if ours
+            ("derived bound" if work.dtype in work.case.inside
+             else "derived bound and 8 sqrt(terms) float32 units, plus one rounding to the dtype") if ours
             else f"{PEER:g} units of the dtype at the largest result"
         )  # fmt: skip
 
     def inputs(self, seed: int) -> Arrays:
-        return {name: self.work.wide(seed)[name] for name in self.work.case.changing}
+        return {name: widen(value) for name, value in self.work.changing(seed).items()}
 
     def expected(self, seed: int) -> Arrays:
         return {"out": self._known(seed)[0]}
@@ -56,12 +60,14 @@ class WorkOracle:
         return {"out": OutputError(largest, rel, float(share[worst]), detail)}
 
     def _allowed(self, want: np.ndarray, derived: np.ndarray) -> np.ndarray:
-        dtype, largest = self.work.dtype, float(np.abs(want).max())
+        dtype, stored, largest = self.work.dtype, self.work.result_dtype, float(np.abs(want).max())
         terms = self.work.case.terms(**self.work.case.sizes(self.work.shape))
         walk = OURS * np.sqrt(terms) * UNIT["f32"] * largest
         if not self.ours:
-            return np.full_like(want, PEER * UNIT[dtype] * largest if dtype != "f32" else 2 * walk)
-        return np.minimum(derived, walk + UNIT[dtype] * np.abs(want) + TINY[dtype])
+            return np.full_like(want, PEER * PEER_UNIT[dtype] * largest if dtype != "f32" else 2 * walk)
+        if dtype in self.work.case.inside:
+            return derived
+        return np.minimum(derived, walk + UNIT[stored] * np.abs(want) + TINY[stored])
 
     def _known(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         shape = self.work.shape.sizes
@@ -69,7 +75,7 @@ class WorkOracle:
 
     def _compute(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         inputs = self.work.wide(seed)
-        return self.work.case.expected(inputs), self.work.case.bound(inputs, self.work.dtype)
+        return self.work.case.expected(inputs, self.work.dtype), self.work.case.bound(inputs, self.work.dtype)
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ def _shapes(config: ModelConfig) -> list[Shape]:
     return [Shape(config.name, (2, *sizes), STEPS * (d.depth - 1)), Shape(config.name, (1, *sizes), STEPS)]
 
 
-def _expected(inputs: dict[str, Any]) -> np.ndarray:
+def _expected(inputs: dict[str, Any], dtype: str) -> np.ndarray:
     quadratic = inputs["query"].shape[2] <= QUADRATIC
     return oracle.relu_linear_attention(**inputs) if quadratic else linear_form(**inputs)
 
@@ -40,6 +40,7 @@ def _plain(query: Any, key: Any, value: Any) -> Any:
 
 CASE = Case(
     op="relu_linear_attention",
+    kernels=("linear_attention",),
     axes=("batch", "heads", "tokens", "head_dim"),
     shapes=_shapes,
     large=(Shape("large", (1, 36, 4096, 32)), Shape("large", (1, 70, 4096, 32))),  # a 2048-pixel picture

@@ -19,9 +19,9 @@ from ..peers.base import ALL, peer
 from ..report.image import image_seconds
 from ..report.show import finish
 from .case import Shape, Work, case, cases
-from .subjects import NATIVE
+from .subjects import CALLED, NATIVE, OURS
 
-PRECISION = {"f32": "fp32", "bf16": "bf16"}
+PRECISION = {"f32": "fp32", "bf16": "bf16", "int8": "int8", "int4": "int4"}
 TOO_GOOD = 1.15  # of a roof: probes agree within 15 %, so more than that is a mistake
 
 
@@ -57,8 +57,10 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("kernels", help="single ops: every variant beside the peers")
     parser.add_argument("--op", help="ops, comma-separated (default: all)")
     parser.add_argument("--shape", help="presets, `large`, or sizes such as 4x288x896 (default: all)")
-    parser.add_argument("--dtype", help="f32, bf16 (default: all of the op)")
-    parser.add_argument("--variant", help="subjects to keep, with wildcards: ours-*, torch-*, ... (default: all)")
+    parser.add_argument("--dtype", help="f32, bf16, int8, int4 (default: all of the op)")
+    parser.add_argument(
+        "--variant", help="subjects to keep, with wildcards: ours-*, native-*, torch-*, ... (default: all)"
+    )
     parser.add_argument("--peers", default="all", help="peers beside ours, `all` that are installed, or none")
     parser.add_argument("--cache", default="hot,cold", help="hot, cold or both (%(default)s)")
     add_measuring(parser, "kernels")
@@ -77,13 +79,13 @@ def groups(arguments: argparse.Namespace) -> list[Group]:
             known |= {shape.preset, "x".join(map(str, shape.sizes))}
             if not _wanted(shape, listed(arguments.shape)):
                 continue
-            for dtype in each.dtypes:
-                if dtype in (listed(arguments.dtype) or each.dtypes):
+            for dtype in shape.dtypes or each.dtypes:
+                if dtype in (listed(arguments.dtype) or PRECISION):
                     work = Work(each, shape, dtype)
                     found += [Group(work, threads, word == "cold") for threads in counts for word in caches]
     if not found:
         raise InputError(f"no row has --shape {arguments.shape} and --dtype {arguments.dtype}; shapes are "
-                         f"{', '.join(sorted(known))}, dtypes f32 and bf16")  # fmt: skip
+                         f"{', '.join(sorted(known))}, dtypes {', '.join(PRECISION)}")  # fmt: skip
     return found
 
 
@@ -100,7 +102,8 @@ def _caches(text: str) -> list[str]:
 
 def subjects(group: Group, arguments: argparse.Namespace) -> list[str]:
     """Names of what is measured in a group."""
-    names = [NATIVE + variant for variant in group.work.case.variants()]
+    case = group.work.case
+    names = [CALLED + variant for variant in case.variants()] + [NATIVE + isa for isa in case.isas()]
     if arguments.peers == "all":
         chosen = [each for each in ALL if each.kernels and not each.missing()]
     else:
@@ -151,7 +154,7 @@ class Workers:
         self._open: dict[tuple[str, int], Worker] = {}
 
     def open(self, group: Group, name: str, references: str) -> RemotePlayer:
-        key = ("ours" if name.startswith(NATIVE) else name, group.threads)
+        key = ("ours" if name.startswith(OURS) else name, group.threads)
         if key not in self._open:
             self._open[key] = Worker(threads=group.threads)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import openvino as ov
 from spar_engine.components import components
 
 from .exported import opened_graph
-from .openvino_peer import core, settings
+from .openvino_peer import compressed, core, settings
 
 EXACT = frozenset(("modulation",))  # sines of timesteps up to 1000 are lost in bf16; it runs once a schedule
 GROWING = frozenset(("language",))  # another length at every token: compiled for any length
@@ -30,10 +29,7 @@ class OpenVinoBackend:
         path = opened_graph(self.weights, component)
         model = core().read_model(path)
         if self.precision == "int8" and component not in EXACT:
-            import nncf
-
-            nncf.set_log_level(logging.ERROR)
-            model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+            model = compressed(model)
         return model
 
     def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:

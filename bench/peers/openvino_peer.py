@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -28,6 +29,14 @@ def settings(precision: str, threads: int) -> dict[str, Any]:
     return chosen | {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
 
 
+def compressed(model: ov.Model) -> ov.Model:
+    """The model with its weights in int8, a scale for each column."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
 class BoundRequest:
     """One request over fixed input and result buffers."""
 
@@ -52,7 +61,9 @@ class BoundRequest:
 
 def kernel(name: str, work: Any, threads: int) -> Callable[[Arrays], BoundRequest]:
     """From a `Work` to a function that binds live float32 arrays of its changing inputs."""
-    model = core().read_model(kernel_graph(work.case, work.wide(0), work.result_shape).SerializeToString())
-    precision = "bf16" if work.dtype == "bf16" else "fp32"
+    model = core().read_model(kernel_graph(work).SerializeToString())
+    precision = {"f32": "fp32"}.get(work.dtype, work.dtype)
+    if precision == "int8":
+        model = compressed(model)
     ready = core().compile_model(model, "CPU", settings(precision, threads))
     return lambda live: BoundRequest(ready, live)

@@ -1,15 +1,16 @@
-// The kernels of the native backend one by one, for tests and benchmarks: float32 arrays in and out, any instruction set.
+// The kernels of the native backend one by one, for tests: float32 arrays in and out, any instruction set. Each call packs and
+// converts; prepared.h is for calls that are timed.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <cstring>
 #include <optional>
 
-#include "core/pack.h"
 #include "core/product.h"
 #include "engine/dims.h"
 #include "model/keyvalues.h"
 #include "model/pictures.h"
+#include "native_pack.h"
 #include "registry.h"
 
 namespace py = pybind11;
@@ -68,23 +69,7 @@ Act act_of(const std::string& name) {
 const float* data_of(const Maybe& x) { return x ? x->data() : nullptr; }
 
 PackedLinear pack(Bench& b, Type type, const Floats& w, int64_t n, int64_t k, int64_t taps) {
-  PackedLinear made;
-  made.type = type;
-  made.n = n;
-  made.k = packed_k(type, k);
-  made.padding = made.k - k;
-  char* panels = b.arena.take_bytes(static_cast<size_t>(packed_bytes(type, n, k)));
-  float* scale = b.arena.take<float>(n);
-  int32_t* sums = b.arena.take<int32_t>(n);
-  const float* from = w.data();
-  pack_panels(b.seat, type, n, k, [=](int64_t row, float* to) {
-    for (int64_t c = 0; c < k / taps; ++c)
-      for (int64_t t = 0; t < taps; ++t) to[t * (k / taps) + c] = from[row * k + c * taps + t];
-  }, panels, scale, sums);
-  made.data = panels;
-  made.scale = scale;
-  made.sums = sums;
-  return made;
+  return spar::bindings::packed(b.arena, b.seat, type, n, k, spar::bindings::by_taps(w.data(), k / taps, taps));
 }
 
 // The packed panels of w [n, k] as bytes [panels, bytes of one].

@@ -14,13 +14,22 @@ TILE = 64  # least number of keys after which a computation that walks over the 
 
 
 def _logits(inputs: Inputs) -> tuple[np.ndarray, np.ndarray, float]:
-    """Scaled logits [batch, heads, tokens, keys], which keys count [batch, 1, 1, keys], and the scale."""
+    """Scaled logits [batch, heads, tokens, keys], which keys a token sees [batch, 1, 1 or tokens, keys], the scale."""
     query, keys = (np.asarray(inputs[name], np.float64) for name in ("query", "keys"))
     scale = float(inputs.get("scale", query.shape[-1] ** -0.5))
-    lengths = np.asarray(inputs.get("lengths", np.full(len(query), keys.shape[2])))
-    valid = np.arange(keys.shape[2]) < lengths[:, None, None, None]
+    valid = _counted(inputs)[:, :, None, :, 0]
+    if "causal" in inputs:
+        seen = np.arange(keys.shape[2]) <= inputs["causal"] + np.arange(query.shape[2])[:, None]
+        valid = valid & seen
     with np.errstate(invalid="ignore", over="ignore"):
         return scale * (query @ keys.swapaxes(-1, -2)), valid, scale
+
+
+def _counted(inputs: Inputs) -> np.ndarray:
+    """Which keys are there at all, [batch, 1, keys, 1]."""
+    batch, _, keys, _ = np.shape(inputs["keys"])
+    lengths = np.asarray(inputs.get("lengths", np.full(batch, keys)))
+    return np.arange(keys)[:, None] < lengths[:, None, None, None]
 
 
 def _weights(logits: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -40,9 +49,10 @@ def cross_attention(**inputs: np.ndarray | float) -> np.ndarray:
     keys, values  [batch, heads, keys, head_dim]
     lengths       [batch], all keys unless given; what lies beyond may be anything, NaN too
     scale         head_dim ** -0.5 unless given
+    causal        if given, token t sees the first causal + t + 1 keys only
     """
     logits, valid, _ = _logits(inputs)
-    values = np.where(np.swapaxes(valid, -1, -2), np.asarray(inputs["values"], np.float64), 0)
+    values = np.where(_counted(inputs), np.asarray(inputs["values"], np.float64), 0)
     with np.errstate(invalid="ignore", over="ignore"):
         return _weights(np.where(valid, logits, 0), valid) @ values
 
@@ -60,7 +70,7 @@ def bound(inputs: Inputs, dtype: str = "f32", weights: str = "f32") -> np.ndarra
     """
     logits, valid, scale = _logits(inputs)
     clean = {name: np.asarray(inputs[name], np.float64) for name in ("query", "keys", "values")}
-    counted = np.swapaxes(valid, -1, -2)
+    counted = _counted(inputs)
     clean["keys"], clean["values"] = (np.where(counted, clean[name], 0) for name in ("keys", "values"))
     unit, keys = bounds.UNIT["f32"], logits.shape[-1]
     if not keys:

@@ -54,21 +54,29 @@ def _fast_silu(x: bounds.Bounded) -> bounds.Bounded:
     return bounds.Bounded(result.value, result.error + _FAST * result.size + 2.0**-126 * x.size)
 
 
+def mixed(x: bounds.Bounded, weight: np.ndarray, bias: np.ndarray) -> bounds.Bounded:
+    """depthwise3x3(x) + bias, summed in float32 in any order."""
+    weight, bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
+    error = _depthwise(x.error, np.abs(weight))
+    error = error + bounds.gamma(10) * (_depthwise(x.size, np.abs(weight)) + np.abs(bias)) + 10 * bounds.TINY["f32"]
+    return bounds.Bounded(_depthwise(x.value, weight) + bias, error)
+
+
+def gated(total: bounds.Bounded, held: str = "f32") -> bounds.Bounded:
+    """a * SiLU(g), (a, g) the halves of the last axis; `held` is the type that a is rounded to before."""
+    value, gate = (
+        bounds.Bounded(v, e)
+        for v, e in zip(np.split(total.value, 2, axis=-1), np.split(total.error, 2, axis=-1), strict=True)
+    )
+    return bounds.multiply(value if held == "f32" else bounds.rounded(value, held), _fast_silu(gate))
+
+
 def bound(inputs: Inputs, dtype: str = "f32", inner: str = "f32") -> np.ndarray:
     """Largest error of the result, stored as `dtype`; `inner` is the type that SiLU(x) is rounded to before the
     convolution. Everything else is float32, with fast exponentials and divisions."""
     with np.errstate(invalid="ignore", over="ignore"):
         x = bounds.rounded(_fast_silu(bounds.exact(inputs["x"])), inner)
-        sizes = _depthwise(x.size, np.abs(np.asarray(inputs["weight"], np.float64)))
-        error = _depthwise(x.error, np.abs(np.asarray(inputs["weight"], np.float64)))
-        bias = np.asarray(inputs["bias"], np.float64)
-        error = error + bounds.gamma(10) * (sizes + np.abs(bias)) + 10 * bounds.TINY["f32"]
-        total = bounds.Bounded(_depthwise(x.value, inputs["weight"]) + bias, error)
-        value, gate = (
-            bounds.Bounded(v, e)
-            for v, e in zip(np.split(total.value, 2, axis=-1), np.split(total.error, 2, axis=-1), strict=True)
-        )
-        return bounds.rounded(bounds.multiply(value, _fast_silu(gate)), dtype).error
+        return bounds.rounded(gated(mixed(x, inputs["weight"], inputs["bias"])), dtype).error
 
 
 def check_result(got: np.ndarray, inputs: Inputs, dtype: str = "f32", inner: str = "f32") -> Report:

@@ -1,26 +1,47 @@
 """Every op of the engine is measured by construction, in every variant, at the sizes of every preset."""
 
 import argparse
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from spar_bench.kernels import case as cases_module
-from spar_bench.kernels.case import Shape, Work, case, cases, ops, widen
+from spar_bench.kernels.case import Shape, Work, called, case, cases, models, ops, widen
 from spar_bench.kernels.oracle import WorkOracle
 from spar_bench.kernels.relu_linear_attention import linear_form
-from spar_bench.kernels.run import Group, groups, subjects
-from spar_bench.kernels.subjects import NATIVE, OurVariant
-from spar_engine.config import presets
+from spar_bench.kernels.run import PRECISION, Group, groups, subjects
+from spar_bench.kernels.subjects import CALLED, NATIVE, NativeKernel, OurVariant, PeerKernel
+from spar_bench.peers.base import peer
+from spar_engine import _native
 from spar_engine.errors import InputError
 from spar_engine.oracle import relu_linear_attention as rla_oracle
 
 CSRC = Path(__file__).parents[2] / "csrc"
-SMALL = {"relu_linear_attention": (2, 3, 50, 32), "dynamic_token_routing": (4, 30, 64)}
+SMALL = {
+    "relu_linear_attention": [(2, 3, 50, 32)],
+    "dynamic_token_routing": [(4, 30, 64)],
+    "packed_product": [(37, 96, 136, 0), (5, 64, 72, 1), (40, 128, 96, 2), (1, 96, 160, 0)],
+    "convolution": [(1, 7, 9, 16, 40)],
+    "rms_norm": [(19, 200), (1, 33)],
+    "layer_norm_modulate": [(2, 19, 200)],
+    "attention": [(70, 4, 2, 16, 1), (45, 3, 3, 24, 0)],
+    "cross_attention": [(2, 3, 3, 21, 50, 24), (1, 6, 2, 1, 77, 16)],
+    "depthwise_glu": [(2, 6, 7, 24)],
+}
+ROWS = [(op, sizes, dtype) for op in ops() for sizes in SMALL[op] for dtype in case(op).dtypes]
+
+
+def kernel_table():
+    """Entries of the native backend's table of kernels."""
+    header = (CSRC / "cpu/core/kernels.h").read_text()
+    return set(re.findall(r"^  \w+\* (\w+);", header.split("struct Kernels {")[1].split("};")[0], re.MULTILINE))
 
 
 def test_every_op_with_variants_has_a_case():
-    assert {"dynamic_token_routing", "relu_linear_attention"} <= set(ops())
+    assert {"dynamic_token_routing", "relu_linear_attention"} <= set(called())
+    assert set(ops()) == {*called(), *_native.prepared_ops()}
     for op in ops():
         assert case(op).op == op
         assert case(op).all_shapes()
@@ -32,10 +53,24 @@ def test_an_op_without_a_case_is_an_error(monkeypatch):
         cases()
 
 
+def test_a_prepared_op_without_a_case_is_an_error(monkeypatch):
+    registered = [*_native.prepared_ops(), "new_op"]
+    monkeypatch.setattr(_native, "prepared_ops", lambda: registered)
+    with pytest.raises(InputError, match=r"new_op.*write bench/kernels/new_op.py"):
+        cases()
+
+
+def test_every_kernel_of_the_native_backend_is_measured():
+    """A new entry of the table needs an op that runs it, and an op of the table is one that `Prepared` knows."""
+    assert len(kernel_table()) > 5
+    assert {kernel for each in cases().values() for kernel in each.kernels} == kernel_table()
+    assert {op for op, each in cases().items() if each.kernels} == set(_native.prepared_ops())
+
+
 def test_every_op_that_is_compiled_has_a_case():
     """A folder of the C++ side holds the variants of one op; its scalar one is always there."""
     compiled = {path.parent.name for path in CSRC.glob("cpu/*/scalar.cpp")}
-    assert compiled == set(ops())
+    assert compiled == set(called())
     headers = {
         path.stem for path in (CSRC / "include/engine").glob("*.h") if f"{path.stem}_variants()" in path.read_text()
     }
@@ -58,23 +93,32 @@ def arguments(**changed):
 
 @pytest.mark.parametrize("op", ops())
 def test_every_registered_variant_is_measured(op):
-    registered = case(op).variants()
-    assert registered
+    each = case(op)
+    registered = [CALLED + variant for variant in each.variants()] + [NATIVE + isa for isa in each.isas()]
+    assert len(registered) >= 2
+    assert set(each.isas()) <= set(_native.native_isas())
     for group in groups(arguments(op=op)):
-        assert subjects(group, arguments()) == [NATIVE + variant for variant in registered]
+        assert subjects(group, arguments()) == registered
 
 
-def test_every_preset_is_covered():
+def test_every_model_is_covered():
     seen = {shape.preset for each in cases().values() for shape in each.all_shapes()}
     # unilip models have no router and share their DiT's shapes with the spar of the same size
-    assert {name for name in presets() if name.startswith("spar")} <= seen
-    assert "large" in seen
+    assert {config.name for config in models() if config.name.startswith("spar")} <= seen
+    assert {"spar-1b", "spar-3b", "spar-nano", "large"} <= seen
+
+
+def test_places_of_one_model_with_one_size_add_up():
+    """Keys and queries of a narrow model may have the size of its outputs: both count in an image."""
+    twice = [Shape("spar-1b", (1, 2), 3), Shape("spar-1b", (1, 2), 4)]
+    each = dataclasses.replace(case("rms_norm"), shapes=lambda config: twice if config.name == "spar-1b" else [])
+    assert each.all_shapes() == [Shape("spar-1b", (1, 2), 7)]
 
 
 @pytest.mark.parametrize("op", ops())
 def test_counts_are_sane(op):
     for shape in case(op).all_shapes():
-        if np.prod(shape.sizes) > 1e6:
+        if np.prod(np.maximum(shape.sizes, 1)) > 1e6:
             continue
         work = Work(case(op), shape, "f32")
         half = Work(case(op), shape, "bf16")
@@ -82,16 +126,110 @@ def test_counts_are_sane(op):
         assert work.flops() > work.bytes() / 4
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("op", ops())
-def test_every_variant_passes_its_check(op, dtype, tmp_path):
-    work = Work(case(op), Shape("test", SMALL[op]), dtype)
+def test_narrow_weights_are_counted_as_they_are_stored():
+    shape = Shape("test", (1, 512, 1024, 0))
+    whole, half, eight, four = (
+        Work(case("packed_product"), shape, dtype).bytes() for dtype in ("f32", "bf16", "int8", "int4")
+    )
+    weights, rest = 512 * 1024, 2 * 1024 + 2 * 512 + 4 * 512  # activations in, out, and the bias
+    assert (whole, half) == (4 * weights + 4 * (1024 + 512 + 512), 2 * weights + rest)
+    assert (eight, four) == (weights + rest, weights // 2 + weights // 32 * 2 + rest)
+
+
+def test_four_bits_are_for_few_rows():
+    asked = {shape.sizes[0]: shape.dtypes for shape in case("packed_product").all_shapes()}
+    assert "int4" in asked[1]
+    assert all("int4" not in dtypes for rows, dtypes in asked.items() if rows > 16)
+    assert {group.work.dtype for group in groups(arguments(op="packed_product", shape="512x3456x1152x0"))} == {
+        "f32", "bf16", "int8"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "sizes", "dtype"), ROWS)
+def test_every_variant_passes_its_check(op, sizes, dtype, tmp_path):
+    """Of the AMX kernels those over tiles in memory, which every machine runs."""
+    work = Work(case(op), Shape("test", sizes), dtype)
     oracle = WorkOracle(work, tmp_path, ours=True)
-    for variant in case(op).variants():
-        subject = OurVariant(work, variant, (0, 1))
+    made = [OurVariant(work, variant, (0, 1)) for variant in work.case.variants()]
+    isas = work.case.isas() and [*work.case.isas(), "emulated_amx"]
+    for subject in (*made, *(NativeKernel(work, isa, 1, (0, 1)) for isa in isas)):
+        for slot, seed in ((0, 0), (0, 1), (subject.slots - 1, 0)):
+            subject.fill(slot, seed)
+            subject.poison(slot)
+            subject.run(slot)
+            assert oracle.errors(subject.outputs(slot), seed)["out"].share <= 1
+
+
+@pytest.mark.parametrize("op", sorted(_native.prepared_ops()))
+def test_bits_of_native_kernels_do_not_depend_on_threads(op):
+    work = Work(case(op), Shape("test", SMALL[op][0]), "bf16")
+    found = []
+    for threads in (1, 3):
+        subject = NativeKernel(work, work.case.isas()[0], threads, (0, 1))
+        subject.fill(0, 0)
+        subject.run(0)
+        found.append(subject.outputs(0)["out"])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("op", sorted(_native.prepared_ops()))
+def test_nudges_reach_live_buffers_whose_rows_are_padded(op):
+    work = Work(case(op), Shape("test", SMALL[op][0]), "f32")
+    subject = NativeKernel(work, "", 1, (0, 1))
+    subject.fill(0, 0, nudge=5)
+    for name, live in subject.inputs[0].items():
+        assert (live != subject.base[0][name]).sum() == 1
+        assert live.base is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"op": "softmax"}, "none of the prepared ops, which are attention, "),
+        ({"sizes": {"rows": 4}}, "size `width` is missing"),
+        ({"sizes": {"rows": 0, "width": 8}}, "rows=0; it must be at least 1"),
+        ({"weights": {}}, "weight `weight` is missing"),
+        ({"weights": {"weight": np.ones(9, np.float32)}}, r"weight `weight` has another shape than \[8\]"),
+        ({"dtype": "f16"}, "dtype='f16' is unknown"),
+        ({"dtype": "int8"}, "no weights to quantise"),
+        ({"slots": 0}, "slots=0"),
+        ({"threads": 0}, "threads=0"),
+    ],
+)
+def test_what_cannot_be_prepared_says_why(changed, says):
+    given = {"op": "rms_norm", "sizes": {"rows": 4, "width": 8}, "weights": {"weight": np.ones(8, np.float32)},
+             "dtype": "f32"} | changed  # fmt: skip
+    with pytest.raises(InputError, match=says):
+        _native.Prepared(given.pop("op"), **given)
+
+
+def test_live_arrays_outlive_what_made_them():
+    made = _native.Prepared("rms_norm", sizes={"rows": 4, "width": 8}, weights={"weight": np.ones(8, np.float32)},
+                            dtype="f32")  # fmt: skip
+    x, out = made.inputs(0)["x"], made.out(0)
+    with pytest.raises(InputError, match="slot=1; it must be from 0 to 0"):
+        made.run(1)
+    x[:] = 2
+    made.run(0)
+    del made
+    np.testing.assert_allclose(out, 1, rtol=1e-6)
+    assert (x == 2).all()
+
+
+PEERS = [(name, op, sizes[0]) for name in ("torch-eager", "onnxruntime", "openvino") for op, sizes in SMALL.items()]
+
+
+@pytest.mark.parametrize(("name", "op", "sizes"), PEERS)
+def test_peers_do_the_same_work(name, op, sizes, tmp_path):
+    chosen = peer(name)
+    if missing := chosen.missing():
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    dtypes = [dtype for dtype in case(op).dtypes if PRECISION[dtype] in chosen.precisions]
+    assert "f32" in dtypes
+    for dtype in dtypes:
+        work = Work(case(op), Shape("test", sizes), dtype)
+        oracle, subject = WorkOracle(work, tmp_path, ours=False), PeerKernel(work, name, 1, (0, 1))
         for seed in (0, 1):
             subject.fill(0, seed)
-            subject.poison(0)
             subject.run(0)
             assert oracle.errors(subject.outputs(0), seed)["out"].share <= 1
 
@@ -104,7 +242,7 @@ def test_references_are_shared_through_the_folder(tmp_path):
 
 
 def test_bf16_inputs_are_the_rounded_ones():
-    work = Work(case("dynamic_token_routing"), Shape("test", SMALL["dynamic_token_routing"]), "bf16")
+    work = Work(case("dynamic_token_routing"), Shape("test", SMALL["dynamic_token_routing"][0]), "bf16")
     stored, wide = work.inputs(0), work.wide(0)
     assert stored["levels"].dtype == np.uint16
     assert stored["b1"].dtype == np.float32

@@ -7,9 +7,9 @@ from spar_bench.harness.policy import QUICK
 from spar_bench.harness.subject import BenchError
 from spar_bench.harness.synthetic import KINDS, Asynchronous, Scale, ScaleOracle
 from spar_bench.harness.verify import verify
-from spar_bench.kernels.case import Shape, Work, case
+from spar_bench.kernels.case import Shape, Work, case, cases, widen
 from spar_bench.kernels.oracle import WorkOracle
-from spar_bench.kernels.subjects import OurVariant
+from spar_bench.kernels.subjects import NativeKernel, OurVariant
 
 
 def refusal(subject, oracle):
@@ -119,37 +119,58 @@ def test_a_kernel_that_breaks_after_its_check_loses_its_row():
 
 # The same for the engine's own ops, in each dtype, at a size of the presets.
 
-OPS = {"relu_linear_attention": (1, 3, 40, 32), "dynamic_token_routing": (4, 48, 128)}
+OPS = {
+    "relu_linear_attention": (1, 3, 40, 32),
+    "dynamic_token_routing": (4, 48, 128),
+    "packed_product": (24, 64, 96, 1),
+    "convolution": (1, 6, 6, 16, 32),
+    "rms_norm": (12, 96),
+    "layer_norm_modulate": (2, 6, 96),
+    "attention": (40, 4, 2, 16, 1),
+    "cross_attention": (2, 3, 3, 20, 40, 24),
+    "depthwise_glu": (2, 5, 5, 24),
+}
+ROWS = [(op, dtype) for op in sorted(OPS) for dtype in case(op).dtypes]
+
+
+def test_every_op_is_sabotaged():
+    assert OPS.keys() == cases().keys()
 
 
 def broken(op, dtype, tmp_path, spoil):
+    """What verifying says of `spoil(run, result)` in place of a call: of the native backend's kernel, else the op's."""
     work = Work(case(op), Shape("test", OPS[op]), dtype)
-    subject = OurVariant(work, case(op).variants()[0], (0, 1))
-    honest = subject.call
-    subject.call = lambda **arguments: spoil(honest, arguments)
+    isas = work.case.isas()
+    subject = NativeKernel(work, isas[0], 1, (0, 1)) if isas else OurVariant(work, work.case.variants()[0], (0, 1))
+    honest = subject.run
+    subject.run = lambda slot: spoil(lambda: honest(slot), subject.results[slot])
     return refusal(subject, WorkOracle(work, tmp_path, ours=True))
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("op", sorted(OPS))
+@pytest.mark.parametrize(("op", "dtype"), ROWS)
+def test_an_honest_op_passes(op, dtype, tmp_path):
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        broken(op, dtype, tmp_path, lambda run, out: run())
+
+
+@pytest.mark.parametrize(("op", "dtype"), ROWS)
 def test_one_wrong_element_of_an_op_is_caught(op, dtype, tmp_path):
-    def spoil(honest, arguments):
-        out = honest(**arguments)
-        flat = out.reshape(-1)
-        place = int(np.argmax(np.abs(flat.view(np.float32)))) if out.dtype == np.float32 else flat.size // 2
-        flat[place] = flat[place] * np.float32(1.01) if out.dtype == np.float32 else flat[place] ^ 0x0040  # half
+    def spoil(run, out):
+        run()
+        place = int(np.argmax(np.abs(widen(out))))
+        # A hundredth of a float; of bf16 the upper bit of the fraction.
+        out.flat[place] = out.flat[place] * np.float32(1.01) if out.dtype == np.float32 else out.flat[place] ^ 0x0040
 
     assert "1 of" in broken(op, dtype, tmp_path, spoil)
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("op", sorted(OPS))
+@pytest.mark.parametrize(("op", "dtype"), ROWS)
 def test_half_of_the_work_of_an_op_is_caught(op, dtype, tmp_path):
-    def spoil(honest, arguments):
-        out = arguments.pop("out")
-        whole = honest(**arguments)
-        half = out.reshape(-1).size // 2
-        out.reshape(-1)[:half] = whole.reshape(-1)[:half]
+    def spoil(run, out):
+        before = out.copy()
+        run()
+        half = out.size // 2
+        out.flat[half:] = before.flat[half:]
 
     assert "is wrong" in broken(op, dtype, tmp_path, spoil)
 
@@ -158,10 +179,10 @@ def test_half_of_the_work_of_an_op_is_caught(op, dtype, tmp_path):
 def test_kept_results_of_an_op_are_caught(op, tmp_path):
     kept = {}
 
-    def spoil(honest, arguments):
-        out = arguments["out"]
+    def spoil(run, out):
         if out.ctypes.data not in kept:
-            kept[out.ctypes.data] = honest(**arguments).copy()
-        out[:] = kept[out.ctypes.data]
+            run()
+            kept[out.ctypes.data] = out.copy()
+        out[...] = kept[out.ctypes.data]
 
     assert "kept between calls" in broken(op, "f32", tmp_path, spoil)
