@@ -24,13 +24,20 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+# Of spar-1b one size of each op; the convolutions take seconds a call.
+SIZES = ("4x288x896", "2x36x256x32", "512x1152x1152x0", "1x896x4864x0", "2x256x1152", "288x896", "288x14x2x64x1",
+         "2x16x16x256x288x72", "2x16x16x2880")  # fmt: skip
+SUBJECTS = ("ours-*", "native-a*", "torch-eager", "openvino")  # native-scalar is there to be right, not fast
+
+
 def subset(accept_noise: bool, seconds: float | None = None) -> dict[str, list[str]]:
     """The commands of the subset, by the result file they refresh."""
     model = ["--preset", DEFAULT, "--trained"]
     common = ["--threads", "all", "--policy", "quick", *(["--accept-noise"] if accept_noise else []),
               *(["--seconds", f"{seconds:g}"] if seconds is not None else [])]  # fmt: skip
     return {
-        "quick-kernels": ["kernels", "--shape", "spar-1b", "--cache", "hot", *common],
+        "quick-kernels": ["kernels", "--shape", ",".join(SIZES), "--dtype", "bf16", "--variant", ",".join(SUBJECTS),
+                          "--cache", "hot", *common],
         "quick-components": ["components", *model, "--component", "vision,prefill,decode,dit,decoder",
                              "--backend", "native,onnxruntime", "--precision", "fp32", *common],
         "quick-pipeline": ["pipeline", *model, "--task", "generate,ask", "--backend", "native", *common],

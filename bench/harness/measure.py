@@ -109,7 +109,7 @@ def measure(
             try:
                 turn = player.turn()
             except BenchError as error:
-                measured.problem = str(error)
+                measured.problem, measured.summary = str(error), None  # earlier turns of a wrong subject count no more
                 playing.remove(player)
                 continue
             best = _best(best, before)

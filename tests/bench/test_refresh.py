@@ -6,6 +6,7 @@ import pytest
 from spar_bench import cli, refresh
 from spar_bench.components.run import groups as component_groups
 from spar_bench.harness import record
+from spar_bench.kernels.case import ops
 from spar_bench.kernels.run import groups as kernel_groups
 from spar_bench.kernels.run import subjects
 from spar_bench.machine import store
@@ -15,7 +16,10 @@ from spar_bench.pipelines.run import groups as task_groups
 
 def test_every_command_of_the_subset_selects_rows():
     parsed = {name: cli.parser().parse_args(words) for name, words in refresh.subset(False).items()}
-    assert all(subjects(group, parsed["quick-kernels"]) for group in kernel_groups(parsed["quick-kernels"]))
+    kernels = kernel_groups(parsed["quick-kernels"])
+    assert all(subjects(group, parsed["quick-kernels"]) for group in kernels)
+    assert len(kernels) == len(refresh.SIZES)
+    assert {group.work.case.op for group in kernels} == {*ops()} - {"convolution"}
     assert [group.work.name for group in component_groups(parsed["quick-components"])] == [
         "vision", "prefill", "decode", "dit", "decoder"]  # fmt: skip
     assert [group.work.task for group in task_groups(parsed["quick-pipeline"])] == ["generate", "ask"]
@@ -65,7 +69,7 @@ def test_what_was_earned_is_kept_under_the_command_that_repeats_it(measured):
     assert [words[0] for words in asked] == ["machine", "kernels", "components", "pipeline"]
     assert paged == [{"quick-components.json", "quick-kernels.json", "quick-pipeline.json"}]
     command = json.loads((results / "quick-kernels.json").read_text())["command"]
-    assert command.startswith("spar-bench kernels --shape spar-1b")
+    assert command.startswith("spar-bench kernels --shape 4x288x896,")
     assert "--json" not in command
 
 

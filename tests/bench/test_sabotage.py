@@ -117,6 +117,24 @@ def test_a_kernel_that_breaks_after_its_check_loses_its_row():
     assert done["honest"].summary is not None
 
 
+def test_turns_before_a_kernel_broke_are_no_result():
+    class BreaksInItsSecondTurn(LocalPlayer):
+        turns = 0
+
+        def turn(self):
+            self.turns += 1
+            if self.turns == 2:
+                honest = self.subject.run
+                self.subject.run = lambda slot: (honest(slot), self.subject.y[slot].fill(0))
+            return super().turn()
+
+    oracle = ScaleOracle()
+    found = measure([BreaksInItsSecondTurn("later", Scale(oracle), oracle)], QUICK, accept_noise=True)["later"]
+    assert len(found.turns) == 1
+    assert "after it was timed" in found.problem
+    assert found.summary is None
+
+
 # The same for the engine's own ops, in each dtype, at a size of the presets.
 
 OPS = {
