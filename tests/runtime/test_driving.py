@@ -108,6 +108,27 @@ def test_an_end_is_heard_in_line_and_within_a_run_and_closes_the_pipeline(stage,
     scheduler.close()
 
 
+def test_who_leaves_between_two_runs_gets_no_other():
+    gate, stop, closed = Gate(shut=False), threading.Event(), []
+    scheduler = Scheduler(gate)
+
+    def leaving():
+        try:
+            yield Call("c", {"who": "a"})
+            stop.set()
+            until(lambda: scheduler._runs[0].members[0].left)
+            yield Call("c", {"who": "a"})
+        finally:
+            closed.append(True)
+
+    thread, found = start(scheduler, "a", work=leaving(), cancel=stop)
+    thread.join(PATIENCE)
+    assert isinstance(found[0], Cancelled)
+    assert gate.ran == ["a"]
+    assert closed
+    scheduler.close()
+
+
 def test_who_leaves_a_joint_run_is_closed_and_the_others_go_on():
     joining, stop = Joining(), threading.Event()
     scheduler, threads = gather(joining, ["a", "b"], {"a": {"cancel": stop}}, driven=True)
