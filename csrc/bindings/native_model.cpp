@@ -3,6 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "engine/error.h"
 #include "model/keyvalues.h"
@@ -209,6 +212,11 @@ const spar::bindings::Registration registered([](py::module_& module) {
       .def("run", &run, py::arg("component"), py::arg("inputs"), py::arg("taps") = false, py::arg("cancel") = nullptr)
       .def_property_readonly("isa", [](const Model& m) { return std::string(spar::name(m.isa())); })
       .def_property_readonly("threads", &Model::threads);
+  module.def("return_freed", [] {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+  }, py::call_guard<py::gil_scoped_release>(), "Give freed memory that the C library keeps for later back to the system.");
   module.def("native_isas", [] {
     std::vector<std::string> names;
     for (const Kernels* table : kernel_tables()) names.emplace_back(spar::name(table->isa));

@@ -97,6 +97,8 @@ class NativeBackend:
         with self._lock:
             if not model.loaded(component):
                 self._pack(model, component)
+                self.checkpoint.release(needed(self.checkpoint, component))
+                _native().return_freed()  # copies of weights that were made to be packed
 
     def run(
         self,
@@ -111,7 +113,8 @@ class NativeBackend:
         cancel  a `Cancel`; once set, the run stops before its next block and raises Cancelled
         strips  (count, stages): the decoder's last stages, as many as they are convolutions only, work on one strip of
                 the picture after another: the same bits from less memory (`memory`), and some lines are computed
-                twice; not with `taps`
+                twice; not with `taps`. None: whole, or in a few strips where the picture would need much
+                (`native_decoder.usual`); (1, 1) is always whole
 
         `cross_keys`, `cross_values`, `keys` and `values` are kept packed: pass them on as they are, or make arrays of
         them with numpy.asarray. A cache that is continued twice is copied for the second time.
@@ -120,7 +123,7 @@ class NativeBackend:
         if component not in self._specs:
             raise BackendError(f"native: component {component!r} is unknown; it has {', '.join(self._specs)}")
         spec = self._specs[component]
-        spec.check(inputs)
+        axes = spec.check(inputs)
         self.load(component)
         kept = _native().KeptTensor
         given = {}
@@ -129,6 +132,8 @@ class NativeBackend:
                 given[name] = value.parts
             else:
                 given[name] = value if isinstance(value, kept) else np.ascontiguousarray(value)
+        if strips is None and component == "decoder" and not taps:
+            strips = native_memory.usual_strips(axes, self.config, self.precision)
         if strips is not None:
             if component != "decoder":
                 raise BackendError(f"native: strips={tuple(strips)} of {component}; only the decoder can be cut")

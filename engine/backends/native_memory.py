@@ -1,7 +1,7 @@
 """What the native backend holds for a component: packed weights, and scratch memory of one run, in bytes.
 
 The terms are those of csrc/cpu/model/*.cpp, each named after the buffer it counts; what is kept for a few rows only is
-left out. tests/native/test_memory.py compares both with what is really held.
+left out. tests/runtime/test_plan.py and tests/native/test_strips.py compare both with what is really held.
 """
 
 from __future__ import annotations
@@ -56,21 +56,26 @@ def scratch(
 ) -> int:
     """Bytes of scratch memory of one run; `axes` as `components.Component.check` gives them.
 
-    strips  how the decoder is cut, which others cannot be
+    strips  how the decoder is cut, which others cannot be; None: as it is where nobody says
     """
-    act = 4 if precision == "fp32" else 2
-
-    def f32(rows: int, columns: int) -> int:
-        return rows * _row(4 * columns)
-
-    def narrow(rows: int, columns: int) -> int:
-        return rows * _row(act * columns)
-
+    f32, narrow = _matrices(precision)
     if component == "decoder":
-        buffers = native_decoder.buffers(axes, config.decoder, f32, narrow, strips)
+        cut = strips or usual_strips(axes, config, precision)
+        buffers = native_decoder.buffers(axes, config.decoder, f32, narrow, cut)
     else:
         buffers = _SCRATCH[component](axes, config, f32, narrow)
     return buffers + threads * (_TASK + _attention(axes)) + _SLACK
+
+
+def usual_strips(axes: dict[str, int], config: ModelConfig, precision: str) -> native_decoder.Strips | None:
+    """How the decoder is cut where nobody says; None: not at all."""
+    return native_decoder.usual(axes, config.decoder, *_matrices(precision))
+
+
+def _matrices(precision: str) -> tuple[Matrix, Matrix]:
+    """Bytes of a matrix of so many rows and columns, of float32 and of activations."""
+    act = 4 if precision == "fp32" else 2
+    return lambda rows, columns: rows * _row(4 * columns), lambda rows, columns: rows * _row(act * columns)
 
 
 def _row(size: int) -> int:
@@ -80,7 +85,7 @@ def _row(size: int) -> int:
 
 def _attention(axes: dict[str, int]) -> int:
     keys = max(axes.get("tokens", 0) + axes.get("past", 0), axes.get("height", 0) * axes.get("width", 0) // 196)
-    rounded = -(-keys // 64) * 64
+    rounded = max(128, -(-keys // 64) * 64)  # no head is wider
     block = min(96, max(6, (384 << 10) // max(1, rounded * 8) // 6 * 6))
     return _TASK + block * rounded * 8 + 256
 

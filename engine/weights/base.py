@@ -69,6 +69,9 @@ class Weights:
         self.info(name)
         return None
 
+    def release(self, names: Iterable[str]) -> None:
+        """Let the system take back the memory that mirrors these parameters of a file; they can be read again."""
+
     def sha256(self, names: Iterable[str] | None = None) -> str:
         """Hex digest of names, types, shapes and bytes of the given parameters (all by default), in any order."""
         lines = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -68,6 +69,11 @@ class Checkpoint(Weights):
         self.info(name)
         pieces = self._sources[name]
         return (pieces[0][0].path, pieces[0][0].tensors[pieces[0][1]]) if len(pieces) == 1 else None
+
+    def release(self, names: Iterable[str]) -> None:
+        for name in names:
+            for file, piece in self._sources[name]:
+                file.release(piece)
 
     @cached_property
     def _digests(self) -> dict[tuple[Path, str], str]:

@@ -104,6 +104,9 @@ class MergedWeights(Weights):
     def place(self, name: str) -> tuple[Path, TensorInfo] | None:
         return None if name in self._changed else self.base.place(name)
 
+    def release(self, names: Iterable[str]) -> None:
+        self.base.release(names)
+
     def _merged(self, name: str) -> np.ndarray:
         shape = self.info(name).shape
         total = self.base.f32(name).astype(np.float64)

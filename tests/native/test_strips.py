@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from spar_engine.backends import native_decoder, native_memory
 from spar_engine.backends.native import PRECISIONS, NativeBackend
 from spar_engine.components import components
 from spar_engine.config import preset
@@ -96,6 +97,47 @@ def test_the_plan_is_what_is_held(deep, deeply, precision):
     assert need.strips(need.running) is None
     assert need.strips(need.running - 1) == (2, 1)
     assert need.strips(0) == list(need.cut)[-1]
+
+
+def test_large_pictures_are_cut_unasked(deep, monkeypatch):
+    """Within the memory that a picture may take, the cut of least work; the same bits; (1, 1) stays whole."""
+    backend = NativeBackend(deep, precision="bf16", threads=1)
+    given = latent(backend, batch=1, height=4, width=2)
+    sizes = components(backend.config)["decoder"].check(given)
+
+    def held(strips=None):
+        backend.trim()
+        image = backend.run("decoder", given, strips=strips)["image"]
+        return image, backend._model.scratch
+
+    whole, most = held()
+    assert native_memory.usual_strips(sizes, backend.config, "bf16") is None
+    cuts = backend.strips("decoder", sizes)
+    room = native_decoder.buffers(sizes, backend.config.decoder, *native_memory._matrices("bf16"), cuts[0])
+    monkeypatch.setattr(native_decoder, "ROOM", room)
+    monkeypatch.setattr(native_decoder, "_MOST_WORK", 10.0)
+    assert native_memory.usual_strips(sizes, backend.config, "bf16") == cuts[0]
+    image, scratch = held()
+    assert scratch <= backend.memory("decoder", sizes)[1] == backend.memory("decoder", sizes, cuts[0])[1]
+    assert scratch == held(cuts[0])[1] < most
+    np.testing.assert_array_equal(image, whole, strict=True)
+    np.testing.assert_array_equal(backend.run("decoder", given, taps=True)["image"], whole, strict=True)
+    assert held((1, 1))[1] == most
+    monkeypatch.setattr(native_decoder, "ROOM", 1)  # none is within it: that of least memory
+    least = min(cuts, key=lambda cut: backend.memory("decoder", sizes, cut)[1])
+    assert held()[1] == held(least)[1]
+    monkeypatch.setattr(native_decoder, "_MOST_WORK", 1.0)
+    assert held()[1] == most
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int4"])
+def test_a_picture_of_the_published_models_takes_little(precision):
+    """512 pixels of spar-1b: within the room, for at most 4 % more work; 256 pixels are not cut."""
+    config = preset("spar-1b")
+    sizes = {"batch": 1, "height": 16, "width": 16}
+    assert native_memory.scratch("decoder", sizes, config, precision, 2) <= native_decoder.ROOM
+    assert native_memory.usual_strips(sizes, config, precision) == (4, 1)
+    assert native_memory.usual_strips(sizes | {"height": 8, "width": 8}, config, precision) is None
 
 
 def test_refusals(deep):

@@ -24,6 +24,7 @@ SPAR_INLINE int64_t value_bytes(Type type, int64_t dim, int64_t capacity) {
 }
 
 // out[t, h] = softmax(scale * q[t, h] . k) v, over the first `keys` keys; with causal >= 0 token t sees causal + t + 1.
+// Weights are divided by their sum at the end: values whose sum over the keys is infinite give an infinite result.
 struct Attention {
   View q, out;                 // f32 or bf16; head h in columns h * dim ..
   const KeyValues* kv = nullptr;
@@ -33,8 +34,10 @@ struct Attention {
   int64_t head_step = 0;       // columns from one head of q and out to the next; 0: dim
   int64_t block = 48;          // query rows of a task
 };
-SPAR_INLINE int64_t attention_scratch(int64_t block, int64_t keys) {
-  return kGemmScratch + block * round_up(keys, 64) * 8 + 256;
+// Numbers in a row of logits, which later holds a row of the result; and bytes of scratch.
+SPAR_INLINE int64_t attention_width(int64_t keys, int64_t dim) { return round_up(keys > dim ? keys : dim, 64); }
+SPAR_INLINE int64_t attention_scratch(int64_t block, int64_t keys, int64_t dim) {
+  return kGemmScratch + block * attention_width(keys, dim) * 8 + 256;
 }
 using AttentionTask = void(const Attention&, int64_t head, int64_t first, int64_t rows, char* scratch);
 

@@ -80,6 +80,9 @@ struct Gemm {
   const int32_t* a_offset = nullptr;  // [m, groups], s8 only: -8 times the sum of the group, to undo the 8 of W
   const PackedLinear* w = nullptr;
   int64_t m = 0;
+  // The result is the sums themselves: `end` has nothing but an f32 `out`, whose rows have room for whole panels and may be
+  // summed in; what is beyond column n is not defined.
+  bool bare = false;
   Epilogue end;
 };
 

@@ -238,6 +238,8 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
   const int64_t piece = (g.taps ? g.taps->channels : w.k) / lane;  // lanes of k in one tap
   Acc* sums = reinterpret_cast<Acc*>(scratch);
   const int64_t last_column = (first_panel + panels) * kPanel;
+  const bool bare = g.bare && std::is_same_v<Acc, float>;
+  const int64_t stride = bare ? g.end.out.stride : kStripe;
   for (int64_t column = first_panel * kPanel; column < last_column; column += kStripe) {
     const int64_t width = last_column - column < kStripe ? last_column - column : kStripe;
     for (int tap = 0; tap < taps; ++tap)
@@ -251,13 +253,13 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
           const int64_t count = rows - r < kTileRows ? rows - r : kTileRows;
           const char* a[kTileRows];
           for (int64_t i = 0; i < count; ++i) a[i] = source.at(r + i, tap) + s * 4;
-          Acc* to = sums + r * kStripe;
+          Acc* to = bare ? g.end.out.row<Acc>(first_row + r) + column : sums + r * kStripe;
           for (int64_t c = 0; c < width; c += kTileColumns) {
             const bool narrow = width - c < kTileColumns;  // a last single panel
             (narrow ? tile_of<T, kTileVectors / 2>(count) : tile_of<T, kTileVectors>(count))(
-                a, b + c / kLanes, steps, to + c, kStripe * 4, first);
+                a, b + c / kLanes, steps, to + c, stride * 4, first);
           }
-          if (last) finish(g, to, kStripe, first_row + r, count, column, width);
+          if (last && !bare) finish(g, to, kStripe, first_row + r, count, column, width);
         }
       }
   }

@@ -55,8 +55,7 @@ char* Arena::take_bytes(size_t bytes) {
 }
 
 View Arena::matrix(Type type, int64_t rows, int64_t columns) {
-  int64_t bytes = round_up(columns * size_of(type), 64);
-  if (bytes % 1024 == 0) bytes += 64;  // rows a multiple of 4 KiB apart would share one set of the first-level cache
+  const int64_t bytes = row_bytes(type, columns);
   return {take_bytes(static_cast<size_t>(rows * bytes)), type, bytes / size_of(type)};
 }
 

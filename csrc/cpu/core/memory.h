@@ -26,6 +26,13 @@ class Reserve {
   size_t size_;
 };
 
+// Bytes from one row of a matrix to the next: whole cache lines, and not a multiple of 1 KiB, or rows would share one set of
+// the first-level cache.
+SPAR_INLINE constexpr int64_t row_bytes(Type type, int64_t columns) {
+  const int64_t bytes = round_up(columns * size_of(type), 64);
+  return bytes % 1024 == 0 ? bytes + 64 : bytes;
+}
+
 // Hands out memory in order; everything goes back at once. Not for use by two threads.
 class Arena {
  public:
@@ -35,7 +42,7 @@ class Arena {
   T* take(int64_t count) {
     return reinterpret_cast<T*>(take_bytes(static_cast<size_t>(count) * sizeof(T)));
   }
-  // A matrix whose rows start on cache lines, and not on the same cache set.
+  // Rows `row_bytes` apart.
   View matrix(Type type, int64_t rows, int64_t columns);
   size_t mark() const { return used_; }
   void release(size_t mark) { used_ = mark; }

@@ -1,6 +1,7 @@
 #include "model/decoder.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "model/pictures.h"
 
@@ -18,10 +19,10 @@ ResBlock::ResBlock(Loader& load, const std::string& prefix)
       norm_(load.vector(prefix + "norm.weight")),
       bias_(load.vector(prefix + "norm.bias")) {}
 
-void ResBlock::run(Run& run, const Pixels& p) const {
+void ResBlock::run(Run& run, const Pixels& p, char* memory) const {
   Frame frame(run.arena);
   const int64_t count = p.count();
-  const View hidden = run.act(count, p.channels);
+  const View hidden{memory, run.activations, row_bytes(run.activations, p.channels) / size_of(run.activations)};
   const Taps taps = taps_of(p.height, p.width, p.channels, 3, -1, -1, zeros(run, p.channels).data);
   Epilogue end;
   end.act = Act::silu;
@@ -93,7 +94,13 @@ void Upsample::run(Run& run, const Pixels& from, const Pixels& to) const {
         const int64_t line = m / from.width;
         const float* x = from.x.row<float>(m);
         float* y = to.x.row<float>((line * 2 + a) * to.width + m % from.width * 2 + b);
-        for (int64_t c = 0; c < to.channels; ++c) y[c] = x[(4 * c + 2 * a + b) / repeats];
+        if (repeats == 4) {
+          std::memcpy(y, x, static_cast<size_t>(to.channels) * 4);
+        } else if (repeats == 2) {
+          for (int64_t c = 0; c < to.channels; ++c) y[c] = x[2 * c + a];
+        } else {
+          for (int64_t c = 0; c < to.channels; ++c) y[c] = x[(4 * c + 2 * a + b) / repeats];
+        }
       }
     });
     const Taps taps = taps_of(from.height, from.width, from.channels, 2, a - 1, b - 1, none.data);
@@ -153,7 +160,7 @@ void Decoder::enter(Run& run, const float* latent, const Pixels& p) const {
   run.linear(conv_in_, rows, count, end, &taps);
 }
 
-void Decoder::blocks(Run& run, int64_t index, const Pixels& p) const {
+void Decoder::blocks(Run& run, int64_t index, const Pixels& p, const Ground* ground) const {
   const Stage& stage = stages_[static_cast<size_t>(index)];
   const std::string at = "stage_" + std::to_string(index);
   const auto refresh = [&] {
@@ -164,35 +171,64 @@ void Decoder::blocks(Run& run, int64_t index, const Pixels& p) const {
     stage.attention[b].run(run, p, at + ".block_" + std::to_string(b + stage.up.size()));
   }
   refresh();
+  Frame frame(run.arena);
+  char* hidden = nullptr;
+  if (!stage.residual.empty()) {
+    const int64_t bytes = p.hidden_bytes(run.activations);
+    hidden = ground ? ground->beside(bytes) : run.arena.take_bytes(static_cast<size_t>(bytes));
+  }
   for (const ResBlock& block : stage.residual) {  // each leaves both up to date
     run.check_cancelled();
-    block.run(run, p);
+    block.run(run, p, hidden);
   }
   run.tap_picture(at, p.x, p.pictures, p.height * p.width, p.channels, {p.pictures, p.channels, p.height, p.width});
 }
 
+Pixels Decoder::whole(Run& run, const Input& latent) const {
+  const int64_t last = static_cast<int64_t>(channels_.size()) - 1;
+  const Type type = run.activations;
+  int64_t most[2] = {0, 0};  // of the stages whose memory the last of these has, and of those between
+  for (int64_t stage = global_; stage <= last; ++stage) {
+    int64_t& size = most[(stage - global_) % 2];
+    size = std::max(size, this->size(stage, latent.shape).bytes(type));
+  }
+  char* places[2];
+  places[0] = run.arena.take_bytes(static_cast<size_t>(most[0]));
+  const size_t mark = run.arena.mark();
+  places[1] = run.arena.take_bytes(static_cast<size_t>(most[1]));
+  const auto placed = [&](int64_t stage) {
+    const Pixels p = size(stage, latent.shape);
+    char* at = places[(stage - global_) % 2];
+    return p.at(at, at + p.x_bytes(), type);
+  };
+  Pixels p = placed(last);
+  enter(run, latent.f32, p);
+  for (int64_t stage = last;; --stage) {
+    if (stage == global_) run.arena.release(mark);  // the stage before is not read any more
+    blocks(run, stage, p, nullptr);
+    if (stage == global_) return p;
+    const Pixels larger = placed(stage - 1);
+    run.check_cancelled();
+    stages_[static_cast<size_t>(stage - 1)].up[0].run(run, p, larger);
+    p = larger;
+  }
+}
+
 void Decoder::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const Input& latent = inputs.at("latent");
-  const int64_t last = static_cast<int64_t>(channels_.size()) - 1;
   const Pixels picture = size(0, latent.shape);
   const Cut cut = cut_of(run, inputs, picture.height);
-  std::vector<Pixels> sizes(channels_.size());
-  for (int64_t i = cut.strips == 1 ? 0 : cut.stages; i <= last; ++i) sizes[static_cast<size_t>(i)] = size(i, latent.shape);
-  const Slots whole = slots(run, sizes);
-  Pixels p = whole.place(last, size(last, latent.shape));
-  enter(run, latent.f32, p);
-  blocks(run, last, p);
-  for (int64_t i = last - 1; i >= cut.stages; --i) {
-    const Pixels larger = whole.place(i, size(i, latent.shape));
-    run.check_cancelled();
-    stages_[static_cast<size_t>(i)].up[0].run(run, p, larger);
-    p = larger;
-    blocks(run, i, p);
+  Pixels p = whole(run, latent);
+  const int64_t bytes = ground_bytes(run.activations, cut, latent.shape);
+  Ground ground(run.arena.take_bytes(static_cast<size_t>(bytes)), bytes, run.activations);
+  for (int64_t stage = global_ - 1; stage >= cut.stages; --stage) {
+    p = grow(run, p, stage, ground);
+    blocks(run, stage, p, &ground);
   }
   float* image = outputs.make("image", {picture.pictures, 3, picture.height, picture.width});
-  if (cut.strips > 1) return in_strips(run, p, cut, latent.shape, image);
+  if (cut.strips > 1) return in_strips(run, p, ground, cut, latent.shape, image);
   const Span all{0, picture.height};
-  convolve(run, p, whole, all, reach(all, cut.stages, latent.shape), picture.height, image);
+  convolve(run, p, ground, all, reach(all, cut.stages, latent.shape), picture.height, image);
 }
 
 }  // namespace spar::cpu

@@ -12,6 +12,13 @@ struct Pixels {
   View act;  // activations; `x` itself in f32
 
   int64_t count() const { return pictures * height * width; }
+  // Bytes of `x`, of `act` beside it, and of a matrix of activations of the same shape.
+  int64_t x_bytes() const { return round_up(count() * channels * 4, 64); }
+  int64_t act_bytes(Type type) const { return type == Type::f32 ? 0 : round_up(count() * channels * size_of(type), 64); }
+  int64_t bytes(Type type) const { return x_bytes() + act_bytes(type); }
+  int64_t hidden_bytes(Type type) const { return count() * row_bytes(type, channels); }
+  // The same in memory: `x` at one place, `act` at another.
+  Pixels at(char* x, char* act, Type type) const;
   // Lines [first, first + lines) of one picture, in place.
   Pixels crop(int64_t first, int64_t lines) const;
 };
@@ -42,7 +49,8 @@ class EfficientViTBlock {
 class ResBlock {
  public:
   ResBlock(Loader& load, const std::string& prefix);
-  void run(Run& run, const Pixels& p) const;
+  // hidden: `p.hidden_bytes` to work in
+  void run(Run& run, const Pixels& p, char* hidden) const;
 
  private:
   PackedLinear first_, second_;
@@ -57,6 +65,26 @@ class Upsample {
 
  private:
   PackedLinear phases_[4];
+};
+
+// Memory of the stages without attention. A picture and the next larger one, which is made of it, lie at the two ends, the
+// residual stream outermost; once the smaller one is not needed, all that is not the larger one is for its blocks.
+class Ground {
+ public:
+  Ground(char* data, int64_t bytes, Type activations) : begin_(data), end_(data + bytes), activations_(activations) {}
+
+  // A picture at the other end than the last one; std::bad_alloc where both do not fit.
+  Pixels place(const Pixels& size);
+  // Memory beside the picture that was placed last.
+  char* beside(int64_t bytes) const;
+  // What the residual stream of that picture leaves.
+  Ground rest() const;
+
+ private:
+  char *begin_, *end_;
+  Type activations_;
+  bool top_ = true;  // where the last picture lies, if there is one
+  int64_t held_ = 0, held_x_ = 0;  // its bytes
 };
 
 // Lines of a picture.
@@ -86,31 +114,28 @@ class Decoder : public Component {
     std::vector<EfficientViTBlock> attention;
     std::vector<ResBlock> residual;
   };
-  // Two pieces of memory that stages take in turn: a stage reads the one before it and no other.
-  struct Slots {
-    char* at[2];
-    Type activations;
-
-    Pixels place(int64_t stage, Pixels size) const;
-  };
   // What a strip works on. A stage s that is cut makes `made[s]` of its lines, from lines `read[s]` of the stage before.
   struct Reach {
     std::vector<Span> read, made;
   };
   // A picture of stage `stage`, without memory.
   Pixels size(int64_t stage, const Shape& latent) const;
-  Slots slots(Run& run, const std::vector<Pixels>& sizes) const;  // sizes[s]: the largest that is placed for stage s
   Reach reach(const Span& strip, int64_t stages, const Shape& latent) const;
   Cut cut_of(const Run& run, const Inputs& inputs, int64_t height) const;  // InputError where it cannot be
-  void in_strips(Run& run, const Pixels& p, const Cut& cut, const Shape& latent, float* image) const;
+  int64_t ground_bytes(Type type, const Cut& cut, const Shape& latent) const;  // of the stages below global_
+  void in_strips(Run& run, const Pixels& p, const Ground& ground, const Cut& cut, const Shape& latent, float* image) const;
 
+  // The stages that see the whole picture; what they return stays where it is until the frame around the call ends.
+  Pixels whole(Run& run, const Input& latent) const;
   void enter(Run& run, const float* latent, const Pixels& p) const;
-  void blocks(Run& run, int64_t stage, const Pixels& p) const;
+  void blocks(Run& run, int64_t stage, const Pixels& p, const Ground* ground) const;  // ground null: the arena
+  // Upsamples p, whose `act` may be missing, to stage `stage`.
+  Pixels grow(Run& run, Pixels p, int64_t stage, Ground& ground) const;
   // The stages of `reach` and the end: lines `strip` of pictures of `height` lines, from lines reach.read.back() in p.
-  void convolve(Run& run, Pixels p, const Slots& slots, const Span& strip, const Reach& reach, int64_t height,
-                float* image) const;
+  void convolve(Run& run, Pixels p, Ground ground, const Span& strip, const Reach& reach, int64_t height, float* image) const;
   // The same lines from stage 0; p has `skip` more lines above them.
-  void leave(Run& run, const Pixels& p, int64_t skip, const Span& strip, int64_t height, float* image) const;
+  void leave(Run& run, const Pixels& p, const Ground& ground, int64_t skip, const Span& strip, int64_t height,
+             float* image) const;
 
   int64_t latent_channels_;
   std::vector<int64_t> channels_;

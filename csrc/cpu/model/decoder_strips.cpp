@@ -5,6 +5,8 @@
 // them before anything reads them. What is kept is therefore computed from the same numbers in the same order as without
 // strips.
 #include <algorithm>
+#include <new>
+#include <vector>
 
 #include "engine/error.h"
 #include "model/decoder.h"
@@ -14,6 +16,7 @@ namespace spar::cpu {
 namespace {
 
 constexpr float kEps = 1e-5f;
+constexpr int64_t kEnd = 3 * sizeof(float);  // bytes of a pixel of the last convolution
 
 }  // namespace
 
@@ -35,21 +38,29 @@ Pixels Decoder::size(int64_t stage, const Shape& latent) const {
   return {latent[0], latent[2] * scale, latent[3] * scale, channels_[static_cast<size_t>(stage)], {}, {}};
 }
 
-Decoder::Slots Decoder::slots(Run& run, const std::vector<Pixels>& sizes) const {
-  size_t most[2] = {0, 0};
-  for (size_t stage = 0; stage < sizes.size(); ++stage) {
-    const Pixels& p = sizes[stage];
-    const int64_t bytes = p.count() * (p.channels + 32) * (run.activations == Type::f32 ? 4 : 6) + 256;
-    most[stage % 2] = std::max(most[stage % 2], static_cast<size_t>(bytes));
-  }
-  return {{run.arena.take_bytes(most[0]), run.arena.take_bytes(most[1])}, run.activations};
+Pixels Pixels::at(char* x_at, char* act_at, Type type) const {
+  Pixels placed = *this;
+  placed.x = placed.act = {x_at, Type::f32, channels};
+  if (type != Type::f32) placed.act = {act_at, type, channels};
+  return placed;
 }
 
-Pixels Decoder::Slots::place(int64_t stage, Pixels p) const {
-  char* start = at[stage % 2];
-  p.x = p.act = {start, Type::f32, p.channels};
-  if (activations != Type::f32) p.act = {start + round_up(p.count() * p.channels * 4, 64), activations, p.channels};
-  return p;
+Pixels Ground::place(const Pixels& size) {
+  const int64_t x = size.x_bytes(), bytes = size.bytes(activations_);
+  if (held_ + bytes > end_ - begin_) throw std::bad_alloc();
+  held_ = bytes;
+  held_x_ = x;
+  top_ = !top_;
+  return top_ ? size.at(end_ - x, end_ - bytes, activations_) : size.at(begin_, begin_ + x, activations_);
+}
+
+char* Ground::beside(int64_t bytes) const {
+  if (held_ + bytes > end_ - begin_) throw std::bad_alloc();
+  return top_ ? begin_ : begin_ + held_;
+}
+
+Ground Ground::rest() const {
+  return {top_ ? begin_ : begin_ + held_x_, end_ - begin_ - held_x_, activations_};
 }
 
 Cut Decoder::cut_of(const Run& run, const Inputs& inputs, int64_t height) const {
@@ -78,55 +89,92 @@ Decoder::Reach Decoder::reach(const Span& strip, int64_t stages, const Shape& la
   return found;
 }
 
-void Decoder::in_strips(Run& run, const Pixels& p, const Cut& cut, const Shape& latent, float* image) const {
-  const Pixels whole = size(0, latent);
-  const int64_t lines = ceil_div(whole.height, cut.strips), pixels = p.height * p.width;
-  std::vector<Pixels> sizes(channels_.size());
-  for (int64_t first = 0; first < whole.height; first += lines) {
-    const Reach part = reach({first, std::min(first + lines, whole.height)}, cut.stages, latent);
-    for (size_t stage = 0; stage < part.read.size(); ++stage) {
-      Pixels most = size(static_cast<int64_t>(stage), latent);
-      most.pictures = 1;
-      most.height = std::max(sizes[stage].height, 2 * part.read[stage].lines());
-      sizes[stage] = most;
+namespace {
+
+// The strips of a picture of `height` lines, from its top down.
+std::vector<Span> strips_of(int64_t count, int64_t height) {
+  std::vector<Span> found;
+  const int64_t lines = ceil_div(height, count);
+  for (int64_t first = 0; first < height; first += lines) found.push_back({first, std::min(first + lines, height)});
+  return found;
+}
+
+}  // namespace
+
+int64_t Decoder::ground_bytes(Type type, const Cut& cut, const Shape& latent) const {
+  // A picture beside the one that it is made of, then beside what its blocks and the end work in.
+  const auto needed = [&](const Pixels& made, int64_t source) {
+    return made.bytes(type) + std::max({source, made.hidden_bytes(type), made.count() * kEnd});
+  };
+  int64_t most = global_ == 0 ? size(0, latent).count() * kEnd : 0;
+  for (int64_t stage = global_ - 1; stage >= (cut.strips == 1 ? 0 : cut.stages); --stage)
+    most = std::max(most, needed(size(stage, latent), stage + 1 < global_ ? size(stage + 1, latent).bytes(type) : 0));
+  if (cut.strips == 1) return most;
+  const int64_t kept = cut.stages < global_ ? size(cut.stages, latent).x_bytes() : 0;
+  for (const Span& strip : strips_of(cut.strips, size(0, latent).height)) {
+    const Reach part = reach(strip, cut.stages, latent);
+    for (int64_t stage = cut.stages - 1; stage >= 0; --stage) {
+      Pixels made = size(stage, latent), source = size(stage + 1, latent);
+      made.pictures = source.pictures = 1;
+      source.height = part.read[static_cast<size_t>(stage)].lines();
+      made.height = 2 * source.height;
+      if (stage + 1 < cut.stages) source.height = 2 * part.read[static_cast<size_t>(stage + 1)].lines();
+      const int64_t from = stage + 1 < cut.stages ? source.bytes(type) : source.act_bytes(type);
+      most = std::max(most, kept + needed(made, from));
     }
   }
-  const Slots narrow = slots(run, sizes);
+  return most;
+}
+
+void Decoder::in_strips(Run& run, const Pixels& p, const Ground& ground, const Cut& cut, const Shape& latent,
+                        float* image) const {
+  const Pixels whole = size(0, latent);
+  const int64_t pixels = p.height * p.width;
+  const Ground rest = ground.rest();
   for (int64_t picture = 0; picture < p.pictures; ++picture)
-    for (int64_t first = 0; first < whole.height; first += lines) {
-      const Span strip{first, std::min(first + lines, whole.height)};
+    for (const Span& strip : strips_of(cut.strips, whole.height)) {
       const Reach part = reach(strip, cut.stages, latent);
       Pixels one = p;
       one.pictures = 1;
-      one.x = p.x.rows(picture * pixels);
-      one.act = p.act.rows(picture * pixels);
+      one.x = one.act = p.x.rows(picture * pixels);
       one = one.crop(part.read.back().first, part.read.back().lines());
-      convolve(run, one, narrow, strip, part, whole.height,
-               image + picture * 3 * whole.height * whole.width);
+      if (run.activations != Type::f32) one.act = {};  // its memory is part of `rest`
+      convolve(run, one, rest, strip, part, whole.height, image + picture * 3 * whole.height * whole.width);
     }
 }
 
-void Decoder::convolve(Run& run, Pixels p, const Slots& slots, const Span& strip, const Reach& reach, int64_t height,
+Pixels Decoder::grow(Run& run, Pixels p, int64_t stage, Ground& ground) const {
+  const auto at = static_cast<size_t>(stage);
+  const Pixels larger = ground.place({p.pictures, 2 * p.height, 2 * p.width, channels_[at], {}, {}});
+  if (!p.act) {
+    p.act = {ground.beside(p.act_bytes(run.activations)), run.activations, p.channels};
+    run.convert(p.x, p.act, p.count(), p.channels);
+  }
+  run.check_cancelled();
+  stages_[at].up[0].run(run, p, larger);
+  return larger;
+}
+
+void Decoder::convolve(Run& run, Pixels p, Ground ground, const Span& strip, const Reach& reach, int64_t height,
                        float* image) const {
   int64_t first = 0;  // line of the picture that is the first one of p
   for (int64_t stage = static_cast<int64_t>(reach.read.size()) - 1; stage >= 0; --stage) {
     const auto at = static_cast<size_t>(stage);
-    const Pixels larger = slots.place(stage, {p.pictures, 2 * p.height, 2 * p.width, channels_[at], {}, {}});
-    run.check_cancelled();
-    stages_[at].up[0].run(run, p, larger);
+    const Pixels larger = grow(run, p, stage, ground);
     const Span& made = reach.made[at];
     p = larger.crop(made.first - 2 * reach.read[at].first, made.lines());
     first = made.first;
-    blocks(run, stage, p);
+    blocks(run, stage, p, &ground);
     if (stage == 0) break;
     const Span& next = reach.read[at - 1];
     p = p.crop(next.first - first, next.lines());
   }
   const Span wanted = strip.with(1, height);
-  leave(run, p.crop(wanted.first - first, wanted.lines()), strip.first - wanted.first, strip, height, image);
+  leave(run, p.crop(wanted.first - first, wanted.lines()), ground, strip.first - wanted.first, strip, height, image);
 }
 
-void Decoder::leave(Run& run, const Pixels& p, int64_t skip, const Span& strip, int64_t height, float* image) const {
+void Decoder::leave(Run& run, const Pixels& p, const Ground& ground, int64_t skip, const Span& strip, int64_t height,
+                    float* image) const {
   Frame frame(run.arena);
   Norm norm;
   norm.in = p.x;
@@ -140,7 +188,7 @@ void Decoder::leave(Run& run, const Pixels& p, int64_t skip, const Span& strip, 
   run.norm(norm, p.count());
   const Taps taps = taps_of(p.height, p.width, p.channels, 3, -1, -1, zeros(run, p.channels).data);
   Epilogue end;
-  end.out = run.f32(p.count(), 3);
+  end.out = {ground.beside(p.count() * kEnd), Type::f32, 3};
   run.linear(conv_out_, p.act, p.count(), end, &taps);
   run.each(p.pictures * 3, [&](int64_t index, int) {
     const int64_t from = (index / 3 * p.height + skip) * p.width, pixels = strip.lines() * p.width;

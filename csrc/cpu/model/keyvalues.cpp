@@ -33,6 +33,13 @@ SPAR_INLINE T from_float(float x) {
   else
     return to_bf16(x);
 }
+// The weight of a token that is not there is 0, which must not meet what the memory held before.
+template <class T>
+void clear_rest(const KeyValues& kv, int64_t head, int64_t tokens) {
+  for (int64_t t = tokens; t % (4 / sizeof(T)); ++t)
+    for (int64_t d = 0; d < kv.dim; ++d) *value_at<T>(kv, head, t, d) = T{};
+}
+
 template <class T, class From>
 void put_as(const KeyValues& kv, int64_t head, const View& keys, const View& values, int64_t first, int64_t count) {
   constexpr int64_t lane = 4 / sizeof(T);
@@ -52,17 +59,47 @@ void put_as(const KeyValues& kv, int64_t head, const View& keys, const View& val
       for (int64_t d = 0; d < n; ++d) line[d * lane] = from_float<T>(as_float(value[p + d]));
     }
   }
-  // The weight of a token that is not there is 0, which must not meet what the memory held before.
-  for (int64_t t = first + count; t % (4 / sizeof(T)); ++t)
-    for (int64_t d = 0; d < kv.dim; ++d) *value_at<T>(kv, head, t, d) = T{};
+  clear_rest<T>(kv, head, first + count);
+}
+
+
+// The same from rows of the stored type: lanes are copied, and the two bf16 of a lane of values are written together.
+template <class T>
+void put_same(const KeyValues& kv, int64_t head, const View& keys, const View& values, int64_t first, int64_t count) {
+  constexpr int64_t lane = 4 / sizeof(T);
+  const int64_t left = head * kv.dim, whole = kv.dim / lane * lane;
+  for (int64_t t = 0; t < count; ++t) {
+    const T* key = keys.row<T>(t) + left;
+    char* to = reinterpret_cast<char*>(key_at<T>(kv, head, first + t, 0));
+    for (int64_t d = 0; d < whole; d += lane, to += kRowBytes) std::memcpy(to, key + d, 4);
+    if (whole == kv.dim) continue;
+    const T last[2] = {key[whole], T{}};
+    std::memcpy(to, last, 4);
+  }
+  for (int64_t t = 0; t < count;) {
+    const bool pair = lane == 2 && (first + t) % 2 == 0 && t + 1 < count;
+    for (int64_t p = 0; p < kv.dim; p += kPanel) {
+      T* line = value_at<T>(kv, head, first + t, p);
+      const T* value = values.row<T>(t) + left + p;
+      const int64_t n = std::min(kPanel, kv.dim - p);
+      if (pair) {
+        const T* next = values.row<T>(t + 1) + left + p;
+        for (int64_t d = 0; d < n; ++d) line[2 * d] = value[d], line[2 * d + 1] = next[d];
+      } else {
+        for (int64_t d = 0; d < n; ++d) line[d * lane] = value[d];
+      }
+    }
+    t += pair ? 2 : 1;
+  }
+  clear_rest<T>(kv, head, first + count);
 }
 
 }  // namespace
 
 void pack_tokens(const KeyValues& kv, int64_t head, const View& keys, const View& values, int64_t first, int64_t count) {
-  if (kv.type == Type::f32) return put_as<float, float>(kv, head, keys, values, first, count);
+  if (kv.type == Type::f32) return put_same<float>(kv, head, keys, values, first, count);
   keys.type == Type::f32 ? put_as<bf16, float>(kv, head, keys, values, first, count)
-                         : put_as<bf16, bf16>(kv, head, keys, values, first, count);
+                         : put_same<bf16>(kv, head, keys, values, first, count);
 }
 
 KeyValueStore::KeyValueStore(Type type, int64_t outer, int64_t inner, int64_t heads, int64_t dim, int64_t tokens)

@@ -109,8 +109,8 @@ void Run::norm_linear(const Norm& n, const PackedLinear& w, int64_t rows, const 
 void Run::attention(const Attention& a) {
   Frame frame(arena);
   Attention task = a;
-  task.block = std::clamp<int64_t>((384 << 10) / (round_up(a.keys, 64) * 8) / 6 * 6, 6, 96);
-  const int64_t bytes = round_up(attention_scratch(task.block, a.keys), 64), blocks = ceil_div(a.tokens, task.block);
+  task.block = std::clamp<int64_t>((384 << 10) / (attention_width(a.keys, a.kv->dim) * 8) / 6 * 6, 6, 96);
+  const int64_t bytes = round_up(attention_scratch(task.block, a.keys, a.kv->dim), 64), blocks = ceil_div(a.tokens, task.block);
   char* scratch = arena.take_bytes(static_cast<size_t>(bytes * seat.threads()));
   each(blocks * a.heads, [&](int64_t index, int worker) {
     const int64_t first = index % blocks * task.block;
