@@ -17,6 +17,6 @@ def stages(args: argparse.Namespace) -> None:
     for name in STAGES if args.command == "all" else [args.command]:
         share = SHARES[name] / sum(SHARES.values()) if args.command == "all" else 1.0
         lab = Lab(args.out, list(STAGES), without=args.without)
-        if name == lab.without:
+        if name == lab.without or not share:
             continue
         Trainer(lab, STAGES[name](lab), args.budget_minutes * share).run()
