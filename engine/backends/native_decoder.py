@@ -28,6 +28,9 @@ class Strips(NamedTuple):
     stages: int
 
 
+WHOLE = Strips(1, 1)
+
+
 def strips(axes: dict[str, int], decoder: DecoderConfig) -> list[Strips]:
     """How a picture of these sizes may be cut, least work first: [] where it cannot be.
 

@@ -173,13 +173,15 @@ def test_a_budget_below_the_whole_decoder_cuts_it_and_changes_no_bit(checkpoint,
         engine._scheduler.observers.append(held)
         with engine.trace(tmp_path / "trace.json"):
             assert results(engine) == want
-        assert engine.metrics()["cut_runs"] == 3
+        asked = ("generate", "a boat"), ("edit", "make it blue"), ("reconstruct", None)
+        real = [engine.plan(task, words, num_inference_steps=2) for task, words in asked]
+        assert engine.metrics()["cut_runs"] == sum(bool(plan.strips) for plan in real) >= 1
         assert held.highest <= budget
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     ran = [event for event in events if event.get("cat") == "component"]
     assert {event["name"].split("[")[0] for event in ran if "strips" in event["args"]} == {"decoder"}
     for event in ran:
-        if event["name"].startswith("decoder"):  # real prompts are shorter than planned, and may need fewer
+        if "strips" in event["args"]:  # real prompts are shorter than planned, and may need fewer
             assert (event["args"]["strips"], event["args"]["stages_cut"]) in need.cut
 
 

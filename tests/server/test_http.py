@@ -129,18 +129,18 @@ def test_a_client_that_leaves_cancels_its_request(client, server):
 
 def test_what_exceeds_the_memory_budget_is_the_requests_fault(serving):
     pytest.importorskip("spar_engine._native")
-    options = {"backend": "native", "memory_budget": 7_000_000, "cache_bytes": 0}
+    options = {"backend": "native", "memory_budget": 5_000_000, "cache_bytes": 0}
     with serving(options, warmup=False) as (url, engine):
         body = {"prompt": "x", "num_inference_steps": 1}
         assert httpx.post(f"{url}/v1/images/generations", json=body, timeout=60).status_code == 200
         answer = httpx.post(f"{url}/v1/images/generations", json=body | {"size": "256x256"}, timeout=60)
         assert answer.status_code == 400
-        assert "memory_budget is 7 MB" in answer.json()["error"]["message"]
+        assert "memory_budget is 5 MB" in answer.json()["error"]["message"]
         assert engine.metrics()["components"]["dit"]["calls"] == 1
 
 
 def test_busy_late_and_drained(serving):
-    with serving({"max_running": 1, "max_waiting": 0}, timeout=3.0, max_steps=1000) as (url, engine):
+    with serving({"max_running": 1, "max_waiting": 0}, timeout=1.0, max_steps=1000) as (url, engine):
         until(lambda: httpx.get(f"{url}/ready").status_code == 200)
         assert set(engine.metrics()["components"]) >= {"dit", "decoder", "lm_head"}
         found = []
