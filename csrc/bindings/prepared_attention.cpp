@@ -72,12 +72,7 @@ std::function<Slot()> cross_attention(Prepared& p, const Setup& setup) {
         core.kv_heads = kv_heads;
         core.keys = keys;
         core.scale = scale_of(dim);
-        if (tokens == 1) {  // the queries of one key head are the rows of one product, as in decoding
-          core.q.stride = core.out.stride = dim;
-          core.tokens = heads / kv_heads;
-          core.heads = kv_heads;
-          core.head_step = core.tokens * dim;
-        }
+        join_one_token(core, dim);  // as in decoding
         run.attention(core);
       }
     };

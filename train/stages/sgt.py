@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from .. import data, monitor
@@ -47,14 +45,15 @@ class Sgt:
 
     def loss(self, rng):
         lab = self.lab
-        agree = functools.partial(agreed, lab, frozen=False)
         items = self.maps.draw(rng, MAPS)
-        mapped = agree(*lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"])
+        mapped = agreed(lab, *lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"])
         items = self.pairs.draw(rng, EDITED)
-        edited = agree(*lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"], items["changed"])
+        edited = agreed(
+            lab, *lab.texts.edits(items["words"]), edited_rows(lab, items), items["source"], items["changed"]
+        )
         requests = asked(rng, self.scenes.draw(rng, PLAIN))
         words = lab.texts.generation(data.prompts(rng, requests))
-        plain = agree(*words, lab.heads.painted.requests(requests))
+        plain = agreed(lab, *words, lab.heads.painted.requests(requests))
         answer = answered(lab, rng, ASKED)
         terms = {"map": mapped, "edit": edited, "request": plain, "answer": answer}
         total = MAPS + EDITED + PLAIN

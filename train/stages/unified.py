@@ -71,9 +71,9 @@ def agreement(
     return (weights * errors).sum() / weights.sum() + REST * F.mse_loss(rest, nothing)
 
 
-def agreed(lab: Lab, ids, mask, rows, features=None, changed=None, *, frozen=True) -> torch.Tensor:
-    """`agreement` of the condition of prompts."""
-    caption, mask = condition(lab.model, ids, mask, features, frozen=frozen)
+def agreed(lab: Lab, ids, mask, rows, features=None, changed=None) -> torch.Tensor:
+    """`agreement` of the condition of prompts, while the language model learns along."""
+    caption, mask = condition(lab.model, ids, mask, features, frozen=False)
     return agreement(lab, caption, mask, rows, ids, changed)
 
 
@@ -99,9 +99,10 @@ def edit_items(lab: Lab):
     def make(rng: np.random.Generator, batch: int) -> Items:
         before, after, words = data.edit_pairs(rng, batch)
         features, latent = encode(lab, np.concatenate([render(before), render(after)]))
-        changed = (data.cells(before) != data.cells(after)).any(-1)
+        cells = data.cells(after)
+        changed = (data.cells(before) != cells).any(-1)
         return {"words": words, "source": features[:batch], "features": features[batch:], "latent": latent[batch:],
-                "after": data.cells(after), "changed": changed}  # fmt: skip
+                "after": cells, "changed": changed}  # fmt: skip
 
     return make
 
@@ -187,7 +188,7 @@ class Unified1(_Unified):
             mine.load_state_dict(theirs.state_dict())
 
     def drawn(self, rng, items, requests):
-        loss = agreed(self.lab, *self.ids(rng, requests), self.lab.heads.painted.requests(requests), frozen=False)
+        loss = agreed(self.lab, *self.ids(rng, requests), self.lab.heads.painted.requests(requests))
         return loss, {"agree": loss.item()}
 
     def edited(self, items):

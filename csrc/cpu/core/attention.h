@@ -34,6 +34,15 @@ struct Attention {
   int64_t head_step = 0;       // columns from one head of q and out to the next; 0: dim
   int64_t block = 48;          // query rows of a task
 };
+// Of one token the queries of one key head are the rows of one product, and no key stands after it.
+SPAR_INLINE void join_one_token(Attention& a, int64_t dim) {
+  if (a.tokens != 1) return;
+  a.q.stride = a.out.stride = dim;
+  a.tokens = a.heads / a.kv_heads;
+  a.heads = a.kv_heads;
+  a.causal = -1;
+  a.head_step = a.tokens * dim;
+}
 // Numbers in a row of logits, which later holds a row of the result; and bytes of scratch.
 SPAR_INLINE int64_t attention_width(int64_t keys, int64_t dim) { return round_up(keys > dim ? keys : dim, 64); }
 SPAR_INLINE int64_t attention_scratch(int64_t block, int64_t keys, int64_t dim) {

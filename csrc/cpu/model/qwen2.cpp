@@ -97,13 +97,7 @@ void Qwen2::layer(Run& run, int64_t index, View& x, int64_t batch, int64_t token
     attention.keys = past + tokens;
     attention.causal = causal ? past : -1;
     attention.scale = 1.0f / std::sqrt(static_cast<float>(dim));
-    if (tokens == 1) {  // the queries of one key head are the rows of one product
-      attention.q.stride = attention.out.stride = dim;
-      attention.tokens = heads_ / kv_heads_;
-      attention.heads = kv_heads_;
-      attention.causal = -1;
-      attention.head_step = attention.tokens * dim;
-    }
+    join_one_token(attention, dim);
     run.attention(attention);
   }
   if (wanted) {
