@@ -40,7 +40,9 @@ def subset(accept_noise: bool, seconds: float | None = None) -> dict[str, list[s
                           "--cache", "hot", *common],
         "quick-components": ["components", *model, "--component", "vision,prefill,decode,dit,decoder",
                              "--backend", "native,onnxruntime", "--precision", "fp32", *common],
-        "quick-pipeline": ["pipeline", *model, "--task", "generate,ask", "--backend", "native", *common],
+        # A trained model may well draw another picture in int8; how good those are, `spar-bench quality` says.
+        "quick-pipeline": ["pipeline", *model, "--task", "generate,ask", "--backend", "native",
+                           "--precision", "fp32,bf16", *common],
     }  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def snapshot() -> Snapshot:
 
 @dataclass(slots=True)
 class Load:
-    """CPU seconds over a stretch of wall time. `foreign` is everyone's less our own, never below 0."""
+    """CPU seconds over a stretch of wall time. `foreign` is everyone's less our own. Everyone's are counted in ticks, so
+    that of a short stretch may be below 0; over many the error cancels, which it would not if it were cut off at 0."""
 
     wall: float = 0.0
     own: float = 0.0
@@ -53,8 +54,8 @@ class Load:
         self.known = self.known and other.known
 
     def share(self, name: str) -> float:
-        """`foreign` or `steal` as a share of the wall time, in CPUs."""
-        return getattr(self, name) / self.wall if self.wall else 0.0
+        """`foreign` or `steal` as a share of the wall time, in CPUs; never below 0."""
+        return max(0.0, getattr(self, name)) / self.wall if self.wall else 0.0
 
     def steal_disturbed(self, limit: float) -> bool:
         """Whether the host took more than `limit` CPUs, beyond the counter's resolution of one tick."""
@@ -74,7 +75,7 @@ def between(before: Snapshot, after: Snapshot, others: float = 0.0) -> Load:
         return Load(wall=after.wall - before.wall, own=own, known=False)
     waiting = 0.0 if before.waiting is None or after.waiting is None else after.waiting - before.waiting
     return Load(
-        wall=after.wall - before.wall, own=own, foreign=max(0.0, after.busy - before.busy - own),
+        wall=after.wall - before.wall, own=own, foreign=after.busy - before.busy - own,
         steal=after.steal - before.steal, waiting=waiting,
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def noise(measured: Measured) -> dict[str, Any]:
     """CPU seconds of others, of the host and of ourselves over the kept turns, and the machine's own speed beside."""
     load = measured.load
     record: dict[str, Any] = {
-        "wall_s": round(load.wall, 4), "own_s": round(load.own, 4), "foreign_s": round(load.foreign, 4),
+        "wall_s": round(load.wall, 4), "own_s": round(load.own, 4), "foreign_s": round(max(0.0, load.foreign), 4),
         "steal_s": round(load.steal, 4), "waiting_s": round(load.waiting, 4), "known": load.known,
         "discarded": measured.discarded,
     }  # fmt: skip

@@ -13,7 +13,9 @@ from .host import Load
 from .subject import BenchError, Check, OutputError
 from .turn import Turn
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# numpy only fills inputs and computes oracles. A pool of its own would go on spinning into the turns of other workers.
+NUMPY = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class Worker:
@@ -40,7 +42,7 @@ class Worker:
             self._child = subprocess.Popen(
                 [interpreter, "-m", "spar_bench.harness.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log or subprocess.DEVNULL, text=True,
-                env=os.environ | dict.fromkeys(THREADS, str(threads)) | (environment or {}),
+                env=os.environ | dict.fromkeys(THREADS, str(threads)) | NUMPY | (environment or {}),
                 preexec_fn=lambda: os.sched_setaffinity(0, chosen),
             )  # fmt: skip
         except OSError as error:

@@ -3,66 +3,75 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from .native import best_rate, peaks, thread_counts
+from .native import Probe, Rate, level_bytes, peaks, thread_counts
 
 AGREEMENT = 0.15  # of the larger one
+GEMM = 1024  # rows, columns and depth of the library's product
 
 
-def numpy_copy(threads: int, total: int, runs: int) -> float:
-    """Bytes a second (read plus written) of numpy copying `total` / 2 to elsewhere, one slice a thread."""
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    def seconds() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def numpy_copy(threads: int, total: int) -> Probe:
+    """numpy copying `total` / 2 bytes to elsewhere, one slice a thread; bytes read plus written."""
     share = total // 2 // threads // 8
     pairs = [(np.ones(share), np.zeros(share)) for _ in range(threads)]
-
-    with ThreadPoolExecutor(threads) as pool:
-
-        def once() -> float:
-            start = time.perf_counter()
-            list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))
-            return time.perf_counter() - start
-
-        return best_rate(once, 2 * 8 * share * threads, runs).best
+    pool = ThreadPoolExecutor(threads)
+    return Probe({"by": "numpy", "pass": "copy", "threads": threads}, 2 * 8 * share * threads,
+                 timed(lambda: list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))))  # fmt: skip
 
 
-def numpy_read(threads: int, total: int, runs: int) -> float:
-    """Bytes a second of numpy taking the maximum of `total` bytes, one slice a thread."""
+def numpy_read(threads: int, total: int) -> Probe:
+    """numpy taking the maximum of `total` bytes, one slice a thread."""
     share = total // threads // 8
     slices = [np.ones(share) for _ in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-
-        def once() -> float:
-            start = time.perf_counter()
-            list(pool.map(np.max, slices))
-            return time.perf_counter() - start
-
-        return best_rate(once, 8 * share * threads, runs).best
+    pool = ThreadPoolExecutor(threads)
+    return Probe({"by": "numpy", "pass": "read", "threads": threads}, 8 * share * threads,
+                 timed(lambda: list(pool.map(np.max, slices))))  # fmt: skip
 
 
-def gemm(dtype: str, threads: int, size: int, runs: int) -> float | None:
-    """Operations a second of torch's (oneDNN's) square product, which no roof may be below; None without torch."""
+def gemm(dtype: str, threads: int) -> Probe | None:
+    """torch's (oneDNN's) square product, which no roof may be below; None without torch."""
     try:
         import torch
     except ImportError:
         return None
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        kind = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
-        a, b = (torch.randn(size, size).to(kind) for _ in range(2))
-        out = torch.empty(size, size, dtype=kind)
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+    a, b = (torch.randn(GEMM, GEMM).to(kind) for _ in range(2))
+    out = torch.empty(GEMM, GEMM, dtype=kind)
 
-        def once() -> float:
-            start = time.perf_counter()
-            torch.mm(a, b, out=out)
-            return time.perf_counter() - start
+    def seconds() -> float:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            torch.mm(a[:64], b)  # wakes the library's threads
+            return timed(lambda: torch.mm(a, b, out=out))()
+        finally:
+            torch.set_num_threads(before)
 
-        return best_rate(once, 2 * size**3, runs).best
-    finally:
-        torch.set_num_threads(before)
+    return Probe({"by": "gemm", "dtype": dtype, "threads": threads}, 2 * GEMM**3, seconds)
+
+
+def probes(dtypes: set[str]) -> list[Probe]:
+    """One for every roof that a probe sharing no code with ours can be had for; products in `dtypes` that have a peak."""
+    found = [Probe({"by": "assembly"} | other.what, other.amount, other.seconds) for other in peaks(independent=True)]
+    for threads in thread_counts():
+        total = level_bytes(threads)["DRAM"]
+        found += [numpy_copy(threads, total), numpy_read(threads, total)]
+        found += [made for dtype in ("f32", "bf16") if dtype in dtypes and (made := gemm(dtype, threads))]
+    return found
 
 
 def compare(what: str, ours: float, independent: float, *, floor: bool = False) -> dict[str, Any]:
@@ -72,32 +81,30 @@ def compare(what: str, ours: float, independent: float, *, floor: bool = False) 
     return {"what": what, "ours": ours, "independent": independent, "ratio": ratio, "floor": floor, "agrees": agrees}
 
 
-def cross_checks(found_peaks: list[dict], found_streams: list[dict], clock: float | None, runs: int) -> list[dict]:
-    """Every roof against a probe that shares no code with it."""
-    made = []
-    for other in peaks(runs, independent=True):
-        for ours in found_peaks:
-            if all(ours[key] == other[key] for key in ("isa", "dtype", "threads")):
-                made.append(compare(f"{ours['isa']} {ours['dtype']}, {ours['threads']} threads, against assembly",
-                                    ours["operations_per_s"], other["operations_per_s"]))  # fmt: skip
-    dram = {(row["pass"], row["threads"]): row for row in found_streams if row["level"] == "DRAM"}
-    for threads in thread_counts():
-        copies = [dram[name, threads]["bytes_per_s"] for name in ("copy", "copy_streaming")]
-        theirs = numpy_copy(threads, dram["copy", threads]["bytes"], runs)
-        nearest = min(copies, key=lambda rate: abs(rate - theirs))  # libc copies with or without the cache, as it likes
-        made.append(compare(f"DRAM copy, {threads} threads, against numpy", nearest, theirs))
-        theirs = numpy_read(threads, dram["read", threads]["bytes"], runs)
-        ours = dram["read", threads]["bytes_per_s"]
-        made.append(compare(f"DRAM read, {threads} threads, against numpy", ours, theirs, floor=True))
-        for dtype in ("f32", "bf16"):
-            best = max((row["operations_per_s"] for row in found_peaks
-                        if row["threads"] == threads and row["dtype"] == dtype), default=None)  # fmt: skip
-            rate = gemm(dtype, threads, 1024, runs) if best else None
-            if rate:
-                made.append(compare(f"{dtype} peak, {threads} threads, against torch's GEMM", best, rate, floor=True))
-    if clock:
-        made.extend(_whole_units(found_peaks, clock))
-    return made
+def cross_checks(
+    found_peaks: list[dict], found_streams: list[dict], others: list[tuple[dict, Rate]], clock: float | None
+) -> list[dict]:
+    """Every roof beside what the `others` found (what a probe was, its rate)."""
+    made = [_beside(what, rate.best, found_peaks, found_streams) for what, rate in others]
+    return made + (_whole_units(found_peaks, clock) if clock else [])
+
+
+def _beside(what: dict[str, Any], theirs: float, found_peaks: list[dict], found_streams: list[dict]) -> dict:
+    threads = what["threads"]
+    same = [row for row in found_peaks if row["threads"] == threads and row["dtype"] == what.get("dtype")]
+    dram = [row for row in found_streams if row["threads"] == threads and row["level"] == "DRAM"]
+    if what["by"] == "assembly":
+        ours = next(row["operations_per_s"] for row in same if row["isa"] == what["isa"])
+        return compare(f"{what['isa']} {what['dtype']}, {threads} threads, against assembly", ours, theirs)
+    if what["by"] == "gemm":
+        best = max(row["operations_per_s"] for row in same)
+        return compare(f"{what['dtype']} peak, {threads} threads, against torch's GEMM", best, theirs, floor=True)
+    if what["pass"] == "copy":  # libc copies with or without the cache, as it likes
+        copies = [row["bytes_per_s"] for row in dram if row["pass"].startswith("copy")]
+        ours = min(copies, key=lambda rate: abs(rate - theirs))
+        return compare(f"DRAM copy, {threads} threads, against numpy", ours, theirs)
+    ours = next(row["bytes_per_s"] for row in dram if row["pass"] == "read")
+    return compare(f"DRAM read, {threads} threads, against numpy", ours, theirs, floor=True)
 
 
 def _whole_units(found_peaks: list[dict], clock: float) -> list[dict]:

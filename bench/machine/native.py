@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from spar_engine.errors import MissingDependency
 
 from ..harness.environment import cpu
+from ..harness.turn import settle
 
 RUN = 0.004  # seconds of one run of a probe: shorter than what a scheduler gives others
+TURN = 5  # runs of a probe in a row
 TRIALS = 5  # short ones, to find how often a probe repeats within a run
 SLACK = 0.10  # a median run this much below the best one: somebody else was there
 
@@ -26,6 +29,30 @@ class Rate:
         return self.typical >= (1 - SLACK) * self.best
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """`what` its row says, the `amount` of operations or bytes of one run, the `seconds()` that a run took."""
+
+    what: dict[str, Any]
+    amount: float
+    seconds: Callable[[], float]
+
+
+def take_turns(probes: Iterable[Probe], runs: int) -> list[Rate]:
+    """The rate of each probe over `runs` runs in turns of a few, each turn after one run to warm up.
+
+    A host may put two virtual processors on one core for some seconds, which no counter here shows. In turns
+    that spoils a few turns of every probe; one after the other it would spoil one probe altogether."""
+    probes = list(probes)
+    seen = [[] for _ in probes]
+    for begin in range(0, runs, TURN):
+        for rates, probe in zip(seen, probes, strict=True):
+            settle()
+            probe.seconds()
+            rates.extend(probe.amount / probe.seconds() for _ in range(min(TURN, runs - begin)))
+    return [Rate(max(rates), sorted(rates)[len(rates) // 2]) for rates in seen]
+
+
 def roofs_module() -> Any:
     """The native probes, or a MissingDependency with the remedy."""
     try:
@@ -40,33 +67,24 @@ def thread_counts() -> list[int]:
     return sorted({1, cpu()["cores"]})
 
 
-def best_rate(seconds_of_one: Any, amount: float, runs: int) -> Rate:
-    """Rate of `amount` per run of `seconds_of_one()`, after one run to warm up."""
-    seconds_of_one()
-    seen = sorted(amount / seconds_of_one() for _ in range(runs))
-    return Rate(seen[-1], seen[len(seen) // 2])
-
-
-def peak(index: int, operations: float, threads: int, runs: int) -> Rate:
-    """Operations a second of probe `index` on all `threads` together."""
+def peak(index: int, operations: float, threads: int, what: dict[str, Any]) -> Probe:
+    """Operations a second of native probe `index` on all `threads` together."""
     module = roofs_module()
     trial = 200_000
     quickest = min(module.time_peak(index, trial, threads) for _ in range(TRIALS))
     iterations = max(trial, round(trial * RUN / max(1e-6, quickest)))
-    return best_rate(lambda: module.time_peak(index, iterations, threads), operations * iterations * threads, runs)
+    return Probe(what, operations * iterations * threads, lambda: module.time_peak(index, iterations, threads))
 
 
-def peaks(runs: int, independent: bool = False) -> list[dict[str, Any]]:
+def peaks(independent: bool = False) -> list[Probe]:
     """Every instruction set of this machine, on 1 and all threads."""
-    found = []
-    for index, probe in enumerate(roofs_module().peaks()):
-        if probe["independent"] != independent:
-            continue
-        for threads in thread_counts():
-            rate = peak(index, probe["operations"], threads, runs)
-            found.append({"isa": probe["isa"], "dtype": probe["dtype"], "threads": threads,
-                          "operations_per_s": rate.best, "typical": rate.typical})  # fmt: skip
-    return found
+    return [
+        peak(index, probe["operations"], threads,
+             {"isa": probe["isa"], "dtype": probe["dtype"], "threads": threads})
+        for index, probe in enumerate(roofs_module().peaks())
+        if probe["independent"] == independent
+        for threads in thread_counts()
+    ]  # fmt: skip
 
 
 def level_bytes(threads: int) -> dict[str, int]:
@@ -77,23 +95,22 @@ def level_bytes(threads: int) -> dict[str, int]:
     return sizes | {"DRAM": max(256 << 20, 8 * last)}
 
 
-def stream(name: str, total: int, threads: int, runs: int) -> Rate:
+def stream(name: str, total: int, threads: int, what: dict[str, Any]) -> Probe:
+    """Bytes a second (read plus written) of passes over `total` bytes of all `threads` together."""
     module = roofs_module()
     once = min(module.time_stream(name, total, 1, threads) for _ in range(TRIALS))
     repeats = max(1, round(RUN / max(once, 1e-7)))
-    return best_rate(lambda: module.time_stream(name, total, repeats, threads), total, runs)
+    return Probe(what, total, lambda: module.time_stream(name, total, repeats, threads))
 
 
-def streams(runs: int) -> list[dict[str, Any]]:
-    """Bytes a second (read plus written) at every level, on 1 and all threads."""
-    found = []
-    for threads in thread_counts():
-        for level, total in level_bytes(threads).items():
-            for name in ("read", "copy") + (("copy_streaming",) if level == "DRAM" else ()):
-                rate = stream(name, total, threads, runs)
-                found.append({"level": level, "pass": name, "threads": threads, "bytes": total,
-                              "bytes_per_s": rate.best, "typical": rate.typical})  # fmt: skip
-    return found
+def streams() -> list[Probe]:
+    """Every level of memory, on 1 and all threads."""
+    return [
+        stream(name, total, threads, {"level": level, "pass": name, "threads": threads, "bytes": total})
+        for threads in thread_counts()
+        for level, total in level_bytes(threads).items()
+        for name in ("read", "copy") + (("copy_streaming",) if level == "DRAM" else ())
+    ]
 
 
 def clock_ghz(runs: int = 9) -> float | None:
@@ -102,6 +119,7 @@ def clock_ghz(runs: int = 9) -> float | None:
 
     iterations = 1_000_000
     try:
-        return best_rate(lambda: roofs_module().time_chain(iterations), 8e-9 * iterations, runs).best
+        chain = Probe({}, 8e-9 * iterations, lambda: roofs_module().time_chain(iterations))
+        return take_turns([chain], runs)[0].best
     except BackendError:
         return None

@@ -15,11 +15,10 @@ from spar_engine.weights.digest import cache_directory
 from ..harness.environment import cpu, gpus
 from ..harness.host import between, snapshot
 from ..harness.record import write
-from . import native
+from . import independent, native
 from .gpu import gpu_roofs
-from .independent import cross_checks
 
-RECIPE = 1  # raise when a probe changes what it measures
+RECIPE = 2  # raise when a probe changes what it measures
 FOREIGN, STEAL = 0.10, 0.01  # CPUs others may use while the roofs are taken
 
 
@@ -37,14 +36,23 @@ def measure_machine(runs: int = 25) -> dict[str, Any]:
     """Takes about a minute; `disturbed` lists what makes the record doubtful, and is empty on a quiet machine."""
     before = snapshot()
     clock = native.clock_ghz()
-    peaks, streams = native.peaks(runs), native.streams(runs)
-    checks = cross_checks(peaks, streams, clock, runs)
+    ours, passes = native.peaks(), native.streams()
+    others = independent.probes({probe.what["dtype"] for probe in ours})
+    rates = native.take_turns([*ours, *passes, *others], runs)
     load = between(before, snapshot())
+    found = [(probe.what, rate) for probe, rate in zip([*ours, *passes, *others], rates, strict=True)]
+    peaks = [_row(*one, "operations_per_s") for one in found[: len(ours)]]
+    streams = [_row(*one, "bytes_per_s") for one in found[len(ours) :][: len(passes)]]
+    checks = independent.cross_checks(peaks, streams, found[len(ours) + len(passes) :], clock)
     return {
         "fingerprint": fingerprint(), "clock_ghz": clock, "peaks": peaks, "streams": streams, "gpu": gpu_roofs(),
         "checks": checks, "disturbed": disturbances(load, peaks, streams, checks),
         "noise": {"wall_s": load.wall, "foreign_s": load.foreign, "steal_s": load.steal, "known": load.known},
     }  # fmt: skip
+
+
+def _row(what: dict[str, Any], rate: native.Rate, unit: str) -> dict[str, Any]:
+    return what | {unit: rate.best, "typical": rate.typical}
 
 
 def disturbances(load: Any, peaks: list[dict], streams: list[dict], checks: list[dict]) -> list[str]:

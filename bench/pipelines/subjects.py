@@ -36,6 +36,7 @@ class PipelineSubject(Subject):
         before = energy()
         self.traced.reset()
         self.result = self.task.run(self.engine, self.setting, self.number, self.seed)
+        self.traced.finish()
         after = energy()
         self._energy = None if before is None or after is None else after - before
 
@@ -45,7 +46,7 @@ class PipelineSubject(Subject):
     def extra(self) -> dict[str, Any]:
         """Of the last request: its waterfall, and what follows from it."""
         made: dict[str, Any] = {"stages": self.traced.stages()}
-        whole = max((begin + took for _, begin, took in self.traced.events), default=0.0)
+        whole = self.traced.whole
         if "ids" in self.result:
             first, count = self.traced.first_token(), len(self.result["ids"])
             made["answer_tokens"] = {"value": count, "unit": "tokens"}

@@ -24,17 +24,17 @@ def spans(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def terminal(row: dict[str, Any]) -> str:
-    """One line a component: where it lay, how often it ran, how long in all, its share. Rows without stages give ""."""
+    """One line a component of the last request: where it lay, how often it ran, how long in all, its share.
+
+    Rows without stages give ""."""
     found = spans(row.get("stages", []))
     if not found:
         return ""
-    whole = max(max(span["end_s"] for span in found), row["time"]["median"] * 1e-9)
+    whole = max(span["end_s"] for span in found)
     lines = [f"{row['id']}: {seconds(whole)}"]
     for span in found:
         begin, end = (round(WIDTH * span[key] / whole) for key in ("start_s", "end_s"))
-        bar = " " * min(begin, WIDTH - 1) + "#" * max(1, end - begin)
+        bar = "" if span["name"] == "host" else " " * min(begin, WIDTH - 1) + "#" * max(1, end - begin)
         note = f"{span['calls']:>4} x {seconds(span['busy_s']):>8} {span['busy_s'] / whole:>4.0%}"
         lines.append(f"  {span['name']:<11}|{bar[:WIDTH]:<{WIDTH}}| {note}")
-    host = max(0.0, whole - sum(span["busy_s"] for span in found))
-    lines.append(f"  {'host':<11}|{'':<{WIDTH}}|        {seconds(host):>8} {host / whole:>4.0%}")
     return "\n".join(lines)
