@@ -38,8 +38,10 @@ def snapshot() -> Snapshot:
 
 @dataclass(slots=True)
 class Load:
-    """CPU seconds over a stretch of wall time. `foreign` is everyone's less our own. Everyone's are counted in ticks, so
-    that of a short stretch may be below 0; over many the error cancels, which it would not if it were cut off at 0."""
+    """CPU seconds over a stretch of wall time. `foreign` is everyone's less our own.
+
+    Everyone's are counted in ticks, so that of a short stretch may be below 0; over many the error cancels, which it
+    would not if it were cut off at 0."""
 
     wall: float = 0.0
     own: float = 0.0

@@ -63,8 +63,10 @@ def median_interval(samples: Sequence[float], level: float = LEVEL, spread: floa
     low, high = order_ranks(effective, level)
     if effective == len(values):
         return float(values[low]), float(values[high])
-    scale = (len(values) - 1) / max(1, effective - 1)
-    return float(values[math.floor(low * scale)]), float(values[math.ceil(high * scale)])
+    if effective == 1:
+        return float(values[0]), float(values[-1])
+    last, steps = len(values) - 1, effective - 1  # in whole numbers: a rounded product may lie past the end
+    return float(values[low * last // steps]), float(values[-(-high * last // steps)])
 
 
 @dataclass(frozen=True, slots=True)

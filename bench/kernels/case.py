@@ -51,6 +51,8 @@ class Case:
     make         (rng, **sizes) -> inputs, float32 and numbers
     expected     (inputs, dtype) -> exact result, float64
     bound        (inputs, dtype) -> largest allowed error of a float32-accumulating implementation, element by element
+    spread       (inputs, dtype) -> deviation that roundings of operands within may add to it, element by element, where
+                 their worst case would prove nothing
     plain        inputs as torch tensors -> result: the op as a composition of torch functions
     graph        (**sizes) -> the same as an ONNX function in text; None: the operator's own decomposition (spar_export)
     terms        (**sizes) -> longest sum
@@ -70,6 +72,7 @@ class Case:
     make: Callable[..., Inputs]
     expected: Callable[[Inputs, str], np.ndarray]
     bound: Callable[[Inputs, str], np.ndarray]
+    spread: Callable[[Inputs, str], np.ndarray | float] = lambda inputs, dtype: 0.0
     plain: Callable[..., Any]
     graph: Callable[..., str] | None = None
     terms: Callable[..., int]

@@ -31,6 +31,7 @@ def _flops(depth: int, tokens: int, width: int) -> float:
 
 CASE = Case(
     op="dynamic_token_routing",
+    kernels=("gemm", "mix", "norm"),
     axes=("depth", "tokens", "width"),
     shapes=_shapes,
     large=(Shape("large", (4, 546, 1536)), Shape("large", (4, 2048, 896))),  # an edit with spar-3b; a long prompt
@@ -39,6 +40,7 @@ CASE = Case(
     make=oracle.random_inputs,
     expected=lambda inputs, dtype: oracle.dynamic_token_routing(**inputs),
     bound=lambda inputs, dtype: oracle.routed_bound(oracle.weights_bound(inputs), inputs, dtype),
+    spread=lambda inputs, dtype: 0.0 if dtype == "f32" else oracle.operand_spread(inputs, dtype),
     plain=_plain,
     terms=lambda depth, tokens, width: width,
     flops=_flops,

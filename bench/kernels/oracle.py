@@ -15,6 +15,7 @@ from ..harness.subject import Arrays, BenchError, OutputError
 from .case import Work, widen
 
 OURS = 8.0  # roundings of a sum of n terms add up like a random walk: 8 sqrt(n) units, Higham & Mary 2019, section 2
+SPREAD = 8.0  # deviations of the roundings within, which none of a million elements exceeds
 PEER = 16.0  # units of the row's dtype that a library may lose by rounding between its steps
 # An int8 unit is half of a step of 1/127 of the largest; rounding of weights and activations differs between libraries.
 PEER_UNIT = UNIT | {"int8": 2.0**-8}
@@ -25,8 +26,9 @@ class WorkOracle:
 
     folder  where results are kept for the other workers of this run
     ours    True holds results against float32 accumulation and one rounding to the dtype at the end: the smaller of the
-            op's derived bound and 8 sqrt(terms) float32 units of the largest result, plus that rounding; the derived
-            bound alone where the op itself rounds between its steps. False is for libraries that round between
+            op's derived bound and 8 sqrt(terms) float32 units of the largest result, plus that rounding, plus 8
+            deviations where the case knows those of roundings within; the derived bound alone where the op itself
+            rounds between its steps. False is for libraries that round between
             theirs: 16 units of the dtype, of the largest result.
     """
 
@@ -45,13 +47,13 @@ class WorkOracle:
         return {"out": self._known(seed)[0]}
 
     def errors(self, outputs: Arrays, seed: int) -> dict[str, OutputError]:
-        want, derived = self._known(seed)
+        want, derived, spread = self._known(seed)
         got = np.asarray(outputs["out"], np.float64)
         if got.shape != want.shape:
             raise BenchError(f"{self.work.case.op}: the result has shape {got.shape}, expected {want.shape}")
         error = np.abs(got - want)
         error = np.where(np.isnan(error), np.inf, error)
-        share = error / self._allowed(want, derived)
+        share = error / self._allowed(want, derived, spread)
         worst = np.unravel_index(int(np.argmax(share)), share.shape)
         wrong = int((share > 1).sum())
         detail = f"{wrong} of {want.size} elements, the worst at {tuple(map(int, worst))}" if wrong else ""
@@ -59,7 +61,7 @@ class WorkOracle:
         rel = float(np.linalg.norm(error) / np.linalg.norm(want)) if np.isfinite(largest) else float("inf")
         return {"out": OutputError(largest, rel, float(share[worst]), detail)}
 
-    def _allowed(self, want: np.ndarray, derived: np.ndarray) -> np.ndarray:
+    def _allowed(self, want: np.ndarray, derived: np.ndarray, spread: np.ndarray) -> np.ndarray:
         dtype, stored, largest = self.work.dtype, self.work.result_dtype, float(np.abs(want).max())
         terms = self.work.case.terms(**self.work.case.sizes(self.work.shape))
         walk = OURS * np.sqrt(terms) * UNIT["f32"] * largest
@@ -67,29 +69,29 @@ class WorkOracle:
             return np.full_like(want, PEER * PEER_UNIT[dtype] * largest if dtype != "f32" else 2 * walk)
         if dtype in self.work.case.inside:
             return derived
-        return np.minimum(derived, walk + UNIT[stored] * np.abs(want) + TINY[stored])
+        return np.minimum(derived, walk + UNIT[stored] * np.abs(want) + TINY[stored]) + SPREAD * spread
 
-    def _known(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def _known(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shape = self.work.shape.sizes
         return _known(self.work.case.op, shape, self.work.dtype, seed, str(self.folder), self._compute)
 
-    def _compute(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        inputs = self.work.wide(seed)
-        return self.work.case.expected(inputs, self.work.dtype), self.work.case.bound(inputs, self.work.dtype)
+    def _compute(self, seed: int) -> tuple[np.ndarray, ...]:
+        inputs, case = self.work.wide(seed), self.work.case
+        return tuple(np.asarray(find(inputs, self.work.dtype)) for find in (case.expected, case.bound, case.spread))
 
 
 @lru_cache(maxsize=8)
-def _kept(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _kept(path: str) -> tuple[np.ndarray, ...]:
     with np.load(path) as held:
-        return held["want"], held["bound"]
+        return tuple(held[name] for name in ("want", "bound", "spread"))
 
 
-def _known(op, sizes, dtype, seed, folder, compute) -> tuple[np.ndarray, np.ndarray]:
+def _known(op, sizes, dtype, seed, folder, compute) -> tuple[np.ndarray, ...]:
     key = hashlib.sha256(json.dumps([op, sizes, dtype, seed]).encode()).hexdigest()[:24]
     path = Path(folder) / f"{key}.npz"
     if not path.exists():
-        want, bound = compute(seed)
+        want, bound, spread = compute(seed)
         aside = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(aside, want=want, bound=bound)
+        np.savez(aside, want=want, bound=bound, spread=spread)
         os.replace(aside, path)
     return _kept(str(path))

@@ -65,7 +65,7 @@ def gemm(dtype: str, threads: int) -> Probe | None:
 
 
 def probes(dtypes: set[str]) -> list[Probe]:
-    """One for every roof that a probe sharing no code with ours can be had for; products in `dtypes` that have a peak."""
+    """One for every roof that has a probe sharing no code with ours; products in those `dtypes`, which have a peak."""
     found = [Probe({"by": "assembly"} | other.what, other.amount, other.seconds) for other in peaks(independent=True)]
     for threads in thread_counts():
         total = level_bytes(threads)["DRAM"]

@@ -13,7 +13,7 @@ from spar_engine.config.serial import to_dict
 from spar_engine.weights.digest import cache_directory
 
 from ..harness.subject import Arrays, BenchError, OutputError
-from .tasks import TASKS, Setting
+from .tasks import TASKS, Setting, asked
 
 RECIPE = 1  # raise when requests change meaning
 # Share of the difference between two requests' pictures by which a picture may differ from that of plain torch. Errors
@@ -45,8 +45,9 @@ def prepare(source: str, random: bool, setting: dict[str, Any], seeds: list[int]
     path = cache_directory() / "bench" / "references" / f"{weights.config.name}-{chosen.task}-{name}.npz"
     if not path.exists():
         engine = engine_over(weights, TorchBackend(weights, threads=len(os.sched_getaffinity(0))))
-        found = {f"{seed}/{key}": value for seed in seeds
-                 for key, value in TASKS[chosen.task].run(engine, chosen, seed, seed).items()}  # fmt: skip
+        task = TASKS[chosen.task]
+        answers = {seed: task.run(engine, chosen, asked(chosen, seed), seed) for seed in seeds}
+        found = {f"{seed}/{key}": value for seed in seeds for key, value in task.arrays(answers[seed]).items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(aside, **found)

@@ -12,7 +12,7 @@ from ..harness.subject import Arrays, Subject
 from ..harness.synthetic import Opened
 from ..peers.backend import open_subject_backend
 from .reference import engine_over, oracle_of
-from .tasks import TASKS, Setting
+from .tasks import TASKS, Setting, asked
 from .trace import TracedBackend
 
 FRESH = 1000  # numbers of nudged requests start here; the checked ones are the seeds themselves
@@ -25,30 +25,34 @@ class PipelineSubject(Subject):
         self.traced = TracedBackend(backend)
         self.engine = engine_over(weights, self.traced)
         self.setting, self.task = setting, TASKS[setting.task]
-        self.number = self.seed = 0
-        self.result: Arrays = {}
+        self.seed, self.asked = 0, asked(setting, 0)
+        self.answer: Any = None
         self._energy: float | None = None
 
     def fill(self, slot: int, seed: int, nudge: int | None = None) -> None:
-        self.seed, self.number = seed, seed if nudge is None else FRESH + nudge
+        self.seed, self.asked = seed, asked(self.setting, seed if nudge is None else FRESH + nudge)
 
     def run(self, slot: int) -> None:
         before = energy()
         self.traced.reset()
-        self.result = self.task.run(self.engine, self.setting, self.number, self.seed)
+        self.answer = self.task.run(self.engine, self.setting, self.asked, self.seed)
         self.traced.finish()
         after = energy()
         self._energy = None if before is None or after is None else after - before
 
+    def poison(self, slot: int) -> None:
+        """A call that skips its work leaves no answer."""
+        self.answer = None
+
     def outputs(self, slot: int) -> Arrays:
-        return self.result
+        return self.task.arrays(self.answer)
 
     def extra(self) -> dict[str, Any]:
         """Of the last request: its waterfall, and what follows from it."""
         made: dict[str, Any] = {"stages": self.traced.stages()}
-        whole = self.traced.whole
-        if "ids" in self.result:
-            first, count = self.traced.first_token(), len(self.result["ids"])
+        whole, result = self.traced.whole, self.outputs(0)
+        if "ids" in result:
+            first, count = self.traced.first_token(), len(result["ids"])
             made["answer_tokens"] = {"value": count, "unit": "tokens"}
             if first is not None:
                 made["first_token_s"] = {"value": first, "unit": "s"}

@@ -64,12 +64,21 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request brings along."""
+
+    words: str
+    picture: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """`run(engine, setting, number, seed)`; another number asks for something else of the same size."""
+    """`run(engine, setting, asked, seed)` answers a request that `asked` made; only this is timed."""
 
     axes: tuple[str, ...]
     components: tuple[str, ...]
-    run: Callable[[Any, Setting, int, int], dict[str, np.ndarray]]
+    run: Callable[[Any, Setting, Asked, int], Any]
+    arrays: Callable[[Any], dict[str, np.ndarray]]
 
 
 def prompt(length: int, number: int) -> str:
@@ -92,40 +101,41 @@ def picture(number: int, side: int = 448) -> np.ndarray:
     return (made * 255).clip(0, 255).astype(np.uint8)
 
 
+def asked(setting: Setting, number: int) -> Asked:
+    """Another number asks for something else of the same size."""
+    return Asked(prompt(setting.prompt, number), picture(number))
+
+
+def _generate(engine: Any, setting: Setting, asked: Asked, seed: int) -> Any:
+    return engine.generate(asked.words, seed=seed, num_inference_steps=setting.steps, num_images=setting.images)
+
+
+def _edit(engine: Any, setting: Setting, asked: Asked, seed: int) -> Any:
+    return engine.edit(asked.picture, asked.words, seed=seed, num_inference_steps=setting.steps)
+
+
+def _segment(engine: Any, setting: Setting, asked: Asked, seed: int) -> Any:
+    return engine.segment(asked.picture, seed=seed, num_inference_steps=setting.steps)
+
+
+def _reconstruct(engine: Any, setting: Setting, asked: Asked, seed: int) -> Any:
+    return engine.reconstruct(asked.picture)
+
+
+def _ask(engine: Any, setting: Setting, asked: Asked, seed: int) -> Any:
+    return engine.ask(asked.picture, asked.words, max_new_tokens=setting.tokens)
+
+
 def _pixels(pictures: Any) -> dict[str, np.ndarray]:
     return {"pixels": np.stack([each.pixels for each in pictures]).astype(np.float32) / 255}
 
 
-def _generate(engine: Any, setting: Setting, number: int, seed: int) -> dict[str, np.ndarray]:
-    made = engine.generate(prompt(setting.prompt, number), seed=seed, num_inference_steps=setting.steps,
-                           num_images=setting.images)  # fmt: skip
-    return _pixels(made.pictures)
-
-
-def _edit(engine: Any, setting: Setting, number: int, seed: int) -> dict[str, np.ndarray]:
-    made = engine.edit(picture(number), prompt(setting.prompt, number), seed=seed, num_inference_steps=setting.steps)
-    return _pixels(made.pictures)
-
-
-def _segment(engine: Any, setting: Setting, number: int, seed: int) -> dict[str, np.ndarray]:
-    made = engine.segment(picture(number), seed=seed, num_inference_steps=setting.steps)
-    return _pixels([made.picture])
-
-
-def _reconstruct(engine: Any, setting: Setting, number: int, seed: int) -> dict[str, np.ndarray]:
-    return _pixels(engine.reconstruct(picture(number)).pictures)
-
-
-def _ask(engine: Any, setting: Setting, number: int, seed: int) -> dict[str, np.ndarray]:
-    said = engine.ask(picture(number), prompt(setting.prompt, number), max_new_tokens=setting.tokens)
-    return {"ids": np.array(said.token_ids, np.int64)}
-
-
 _DRAWING = ("language", "condition", "context", "modulation", "dit", "decoder")
 TASKS = {
-    "generate": Task(("steps", "images", "prompt"), _DRAWING, _generate),
-    "edit": Task(("steps", "prompt"), ("vision", *_DRAWING), _edit),
-    "segment": Task(("steps",), ("vision", *_DRAWING), _segment),
-    "reconstruct": Task((), ("vision", "streams", "decoder"), _reconstruct),
-    "ask": Task(("prompt", "tokens"), ("vision", "language", "lm_head"), _ask),
-}
+    "generate": Task(("steps", "images", "prompt"), _DRAWING, _generate, lambda made: _pixels(made.pictures)),
+    "edit": Task(("steps", "prompt"), ("vision", *_DRAWING), _edit, lambda made: _pixels(made.pictures)),
+    "segment": Task(("steps",), ("vision", *_DRAWING), _segment, lambda made: _pixels([made.picture])),
+    "reconstruct": Task((), ("vision", "streams", "decoder"), _reconstruct, lambda made: _pixels(made.pictures)),
+    "ask": Task(("prompt", "tokens"), ("vision", "language", "lm_head"), _ask,
+                lambda said: {"ids": np.array(said.token_ids, np.int64)}),
+}  # fmt: skip

@@ -34,7 +34,7 @@ class TracedBackend:
         return getattr(self._backend, name)
 
     def stages(self) -> list[dict[str, Any]]:
-        """For the result file. What lies between the components is the stage "host": tokens, noise, schedule, pixels."""
+        """For the result file. Between the components lies the stage "host": tokens, noise, schedule, pixels."""
         found, at = [], 0.0
         for name, begin, took in [*self.events, (None, self.whole, 0.0)]:
             if begin > at:

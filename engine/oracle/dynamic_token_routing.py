@@ -67,6 +67,31 @@ def routed_bound(weights: bounds.Bounded, inputs: Inputs, dtype: str = "f32", op
         return bounds.rounded(bounds.linear(normal, inputs["proj_weight"], inputs["proj_bias"]), dtype).error
 
 
+def operand_spread(inputs: Inputs, operand: str) -> np.ndarray:
+    """Standard deviation [tokens, width] of the result where the router's inner row and the normalised row are rounded
+    to `operand` before their products: independent roundings, each uniform within a unit, to first order."""
+    levels, w1, w2, scales, proj, gain = (
+        np.asarray(inputs[name], np.float64) for name in ("levels", "w1", "w2", "scales", "proj_weight", "norm_weight")
+    )
+    step = bounds.UNIT[operand] / np.sqrt(3)
+    raw = levels[-1] @ w1.T + inputs["b1"]
+    inner = raw / (1 + np.exp(-raw))
+    logits = step * np.sqrt(inner**2 @ (w2**2).T) / inputs.get("temperature", 1.0)  # [tokens, depth]
+    weights = routing_weights(inputs)
+    scaled = scales[:, None, None] * levels
+    mixed = np.einsum("tk,ktw->tw", weights, scaled)
+    centred = mixed - mixed.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + inputs.get("eps", 1e-5))
+    normal = centred / deviation
+    variance = step**2 * ((normal * gain + inputs["norm_bias"]) ** 2 @ (proj**2).T)
+    for k, level in enumerate(scaled):  # a logit moves its own weight up and all others down
+        moved = weights[:, k, None] * (level - mixed)
+        moved = moved - moved.mean(-1, keepdims=True)
+        tangent = (moved - normal * (normal * moved).mean(-1, keepdims=True)) / deviation
+        variance += (logits[:, k, None] * ((tangent * gain) @ proj.T)) ** 2
+    return np.sqrt(variance)
+
+
 def check_result(
     routed: np.ndarray, weights: np.ndarray | None, inputs: Inputs, dtype: str = "f32", operand: str | None = None
 ) -> Report:

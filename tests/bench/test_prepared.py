@@ -9,6 +9,7 @@ from spar_engine.errors import BackendError, InputError
 
 SMALL = {
     "relu_linear_attention": (2, 3, 50, 32),
+    "dynamic_token_routing": (3, 50, 96),
     "packed_product": (37, 96, 136, 0),
     "convolution": (1, 7, 9, 16, 40),
     "rms_norm": (19, 256),

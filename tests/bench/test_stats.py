@@ -96,3 +96,11 @@ def test_one_wild_turn_does_not_decide():
     assert stats.effect_p(before, after, margin=0.03, paired=False)[1] > 0.2
     with pytest.raises(ValueError, match="at least 4"):
         stats.effect_p(before[:3], after, margin=0.03, paired=False)
+
+
+def test_the_interval_of_correlated_samples_stays_within_them():
+    for count in range(2, 80):
+        for spread in np.linspace(1, count, 57):
+            low, high = stats.median_interval(list(range(count)), spread=float(spread))
+            assert 0 <= low <= (count - 1) / 2 <= high <= count - 1
+    assert stats.median_interval([1, 2, 3, 4], spread=4.0) == (1, 4)

@@ -1,5 +1,6 @@
 """The waterfall of a request: stages that add up to it, with what the host did between them."""
 
+import itertools
 import time
 
 import pytest
@@ -30,7 +31,7 @@ def traced():
 def test_stages_follow_each_other_and_add_up_to_the_request(traced):
     stages = traced.stages()
     assert [stage["name"] for stage in stages] == ["host", "dit", "host", "dit", "host", "decoder", "host"]
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         assert after["start_s"] == pytest.approx(before["start_s"] + before["seconds"], abs=3e-6)
     assert sum(stage["seconds"] for stage in stages) == pytest.approx(traced.whole, abs=1e-5)
     host = next(span for span in spans(stages) if span["name"] == "host")

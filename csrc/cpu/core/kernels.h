@@ -16,6 +16,7 @@ struct Kernels {
   GemmTask* gemm;
   NormRows* norm;
   QuantizeRows* quantize;
+  MixRows* mix;
   AttentionTask* attention;
   LinearAttentionTask* linear_attention;
   DepthwiseLine* depthwise;

@@ -1,4 +1,4 @@
-// Contracts of the kernels that work on rows: norms and int8 quantisation.
+// Contracts of the kernels that work on rows: norms, int8 quantisation and the mixing of levels.
 #pragma once
 
 #include "core/types.h"
@@ -39,5 +39,17 @@ struct Quantize {
   int64_t width = 0;
 };
 using QuantizeRows = void(const Quantize&, int64_t first, int64_t rows);
+
+// weights = softmax(weights / temperature), in place; out = sum over k of weights[k] * scales[k] * level k.
+struct Mix {
+  View levels;             // f32 or bf16 [depth * level_rows, width], level after level
+  int64_t level_rows = 0;  // rows of one level
+  View weights;            // f32 [rows, depth]
+  View out;                // f32 [rows, width]
+  const float* scales = nullptr;  // [depth]
+  int64_t depth = 0, width = 0;
+  float temperature = 1.0f;
+};
+using MixRows = void(const Mix&, int64_t first, int64_t rows);
 
 }  // namespace spar::cpu

@@ -123,4 +123,29 @@ inline void quantize_rows(const Quantize& q, int64_t first, int64_t rows) {
   q.in.type == Type::f32 ? quantize_rows_of<float>(q, first, rows) : quantize_rows_of<bf16>(q, first, rows);
 }
 
+inline void softmax(float* x, int64_t count, float temperature) {
+  float most = x[0], total = 0.0f;
+  for (int64_t k = 1; k < count; ++k) most = x[k] > most ? x[k] : most;
+  for (int64_t k = 0; k < count; ++k) total += x[k] = __builtin_expf((x[k] - most) / temperature);
+  for (int64_t k = 0; k < count; ++k) x[k] /= total;
+}
+
+template <class T>
+inline void mix_rows_of(const Mix& m, int64_t first, int64_t rows) {
+  for (int64_t r = first; r < first + rows; ++r) {
+    float *weights = m.weights.row<float>(r), *out = m.out.row<float>(r);
+    softmax(weights, m.depth, m.temperature);
+    columns(m.width, [&](int64_t c, int64_t lanes) {
+      F32 mixed = zero();
+      for (int64_t k = 0; k < m.depth; ++k)
+        mixed = fma(set1(weights[k] * m.scales[k]), load_some(m.levels.row<T>(k * m.level_rows + r) + c, lanes), mixed);
+      store_some(out + c, mixed, lanes);
+    });
+  }
+}
+
+inline void mix_rows(const Mix& m, int64_t first, int64_t rows) {
+  m.levels.type == Type::f32 ? mix_rows_of<float>(m, first, rows) : mix_rows_of<bf16>(m, first, rows);
+}
+
 }  // namespace spar::cpu::ENGINE_ISA

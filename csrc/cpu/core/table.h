@@ -14,6 +14,6 @@ constexpr Isa kIsa = Isa::amx_bf16;
 #else
 constexpr Isa kIsa = Isa::ENGINE_ISA;
 #endif
-const Kernels table = {kIsa, gemm, norm_rows, quantize_rows, attention, linear_attention, depthwise};
+const Kernels table = {kIsa, gemm, norm_rows, quantize_rows, mix_rows, attention, linear_attention, depthwise};
 
 }  // namespace spar::cpu::ENGINE_ISA

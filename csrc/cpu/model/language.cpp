@@ -68,57 +68,20 @@ void LmHead::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   run.tap("logits", {logits, Type::f32, head_.n}, head_.n, {batch, head_.n});
 }
 
-Condition::Condition(const Config& config, Loader& load) : picks_(config.whole("router.picks")) {
-  if (picks_) {
+Condition::Condition(const Config& config, Loader& load) {
+  if (config.whole("router.picks")) {
     const std::string at = "model.dynamic_router.";
-    temperature_ = config.real("router.temperature");
-    router_first_ = load.linear(at + "router.0", load.fine());
-    router_second_ = load.linear(at + "router.2", load.fine());
-    scales_ = load.vector(at + "layer_scales");
-    norm_weight_ = load.vector(at + "out_norm.weight");
-    norm_bias_ = load.vector(at + "out_norm.bias");
-    router_out_ = load.linear(at + "proj", load.fine());
+    routing_.emplace();
+    routing_->first = load.linear(at + "router.0", load.fine());
+    routing_->second = load.linear(at + "router.2", load.fine());
+    routing_->out = load.linear(at + "proj", load.fine());
+    routing_->scales = load.vector(at + "layer_scales");
+    routing_->norm_weight = load.vector(at + "out_norm.weight");
+    routing_->norm_bias = load.vector(at + "out_norm.bias");
+    routing_->temperature = static_cast<float>(config.real("router.temperature"));
   }
   connector_ = Qwen2(config, load, "model.llm_connector.", config.whole("connector_depth"), load.large());
   projector_ = load.linear("model.projector", load.fine());
-}
-
-void Condition::route(Run& run, const float* levels, int64_t batch, int64_t rows, const View& out) const {
-  Frame frame(run.arena);
-  const int64_t width = connector_.width(), count = batch * rows;
-  const View last{const_cast<float*>(levels) + (picks_ - 1) * count * width, Type::f32, width};
-  const View hidden = run.act(count, router_first_.n), logits = run.f32(count, picks_), mixed = run.f32(count, width);
-  run.linear(router_first_, last, count, hidden, Act::silu);
-  run.linear(router_second_, hidden, count, logits);
-  run.tap("dtr.logits", logits, picks_, {batch, rows, picks_});
-  run.each_rows(count, 8, [&](int64_t first, int64_t n, int) {
-    for (int64_t r = first; r < first + n; ++r) {
-      float* weight = logits.row<float>(r);
-      float most = weight[0], total = 0.0f;
-      for (int64_t k = 1; k < picks_; ++k) most = std::max(most, weight[k]);
-      for (int64_t k = 0; k < picks_; ++k) total += weight[k] = std::exp((weight[k] - most) / temperature_);
-      float* to = mixed.row<float>(r);
-      std::fill_n(to, width, 0.0f);
-      for (int64_t k = 0; k < picks_; ++k) {
-        weight[k] /= total;
-        const float factor = weight[k] * scales_[k];
-        const float* from = levels + (k * count + r) * width;
-        for (int64_t c = 0; c < width; ++c) to[c] += factor * from[c];
-      }
-    }
-  });
-  run.tap("dtr.weights", logits, picks_, {batch, rows, picks_});
-  run.tap("dtr.fused", mixed, width, {batch, rows, width});
-  Norm norm;
-  norm.in = mixed;
-  norm.width = width;
-  norm.eps = 1e-5f;
-  norm.weight = norm_weight_;
-  norm.bias = norm_bias_;
-  Epilogue end;
-  end.out = out;
-  run.norm_linear(norm, router_out_, count, end);
-  run.tap("dtr.out", out, width, {batch, rows, width});
 }
 
 void Condition::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
@@ -126,9 +89,10 @@ void Condition::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
   const int64_t batch = levels.shape[1], rows = levels.shape[2], images = image.shape[1], tokens = order.shape[0];
   const int64_t width = connector_.width();
   View routed{const_cast<float*>(levels.f32), Type::f32, width};
-  if (picks_) {
+  if (routing_) {
+    const View all = routed;
     routed = run.f32(batch * rows, width);
-    route(run, levels.f32, batch, rows, routed);
+    routing_->run(run, all, batch, rows, routed);
   }
   View x = run.f32(batch * tokens, width);
   for (int64_t r = 0; r < batch * tokens; ++r) {

@@ -1,8 +1,11 @@
 // Components `language`, `lm_head` and `condition`.
 #pragma once
 
+#include <optional>
+
 #include "model/encoder.h"
 #include "model/qwen2.h"
+#include "model/routing.h"
 
 namespace spar::cpu {
 
@@ -34,12 +37,8 @@ class Condition : public Component {
   void run(Run& run, const Inputs& inputs, Outputs& outputs) const override;
 
  private:
-  void route(Run& run, const float* levels, int64_t batch, int64_t rows, const View& out) const;
-
-  int64_t picks_;  // 0: no router
-  float temperature_ = 1.0f;
-  PackedLinear router_first_, router_second_, router_out_, projector_;
-  const float *scales_ = nullptr, *norm_weight_ = nullptr, *norm_bias_ = nullptr;
+  std::optional<Routing> routing_;
+  PackedLinear projector_;
   Qwen2 connector_;
 };
 
