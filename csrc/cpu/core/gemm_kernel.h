@@ -60,6 +60,7 @@ struct Dot<uint8_t> {
 };
 inline void store_raw(void* p, Raw x) { _mm512_storeu_si512(p, x); }
 inline Raw zero_raw() { return _mm512_setzero_si512(); }
+inline Raw add_f32(Raw x, Raw y) { return _mm512_castps_si512(_mm512_add_ps(as_f32(x), as_f32(y))); }
 
 #elif defined(__AVX2__)
 
@@ -104,6 +105,7 @@ struct Dot<uint8_t> {
 };
 inline void store_raw(void* p, Raw x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
 inline Raw zero_raw() { return _mm256_setzero_si256(); }
+inline Raw add_f32(Raw x, Raw y) { return _mm256_castps_si256(_mm256_add_ps(as_f32(x), as_f32(y))); }
 
 #else
 
@@ -143,6 +145,7 @@ struct Dot<uint8_t> {
 };
 inline void store_raw(void* p, Raw x) { std::memcpy(p, &x, 4); }
 inline Raw zero_raw() { return 0; }
+inline Raw add_f32(Raw x, Raw y) { return __builtin_bit_cast(Raw, as_f32(x) + as_f32(y)); }
 
 #endif
 
@@ -150,16 +153,20 @@ constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int kStripe = kTileColumns > kPanel ? kTileColumns : static_cast<int>(kPanel);  // columns finished together
 constexpr int64_t kStepsInL1 = 128;  // rows of a packed panel kept in the first-level cache while rows of A pass
 
+// How the sums over a piece of k join those over the pieces before: the first ones are stored, whole numbers go on from
+// there, floats are summed by themselves and added, for one long chain of them would lose about twice as much.
+enum class Join { store, go_on, add };
+
 // sums[rows][vectors] (+)= A x W for `steps` lanes of k. `a`: one pointer a row; `b`: one a vector, 128 bytes a step.
 template <class T, int rows, int vectors>
-void tile(const char* const* a, const char* const* b, int64_t steps, void* sums, int64_t stride_bytes, bool first) {
+void tile(const char* const* a, const char* const* b, int64_t steps, void* sums, int64_t stride_bytes, Join join) {
   // Every loop over registers is unrolled early, else the compiler keeps the sums in memory.
   Raw acc[rows][vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v)
-      acc[r][v] = first ? zero_raw() : load_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4));
+      acc[r][v] = join != Join::go_on ? zero_raw() : load_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4));
   const char* from[rows];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r) from[r] = a[r];
@@ -177,6 +184,13 @@ void tile(const char* const* a, const char* const* b, int64_t steps, void* sums,
       for (int v = 0; v < vectors; ++v) acc[r][v] = Dot<T>::step(x, w[v], acc[r][v]);
     }
   }
+  if (join == Join::add) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v)
+        acc[r][v] = add_f32(load_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4)), acc[r][v]);
+  }
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
@@ -184,7 +198,7 @@ void tile(const char* const* a, const char* const* b, int64_t steps, void* sums,
       store_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4), acc[r][v]);
 }
 
-using TileFn = void(const char* const*, const char* const*, int64_t, void*, int64_t, bool);
+using TileFn = void(const char* const*, const char* const*, int64_t, void*, int64_t, Join);
 
 template <class T, int vectors>
 inline TileFn* tile_of(int64_t rows) {
@@ -248,7 +262,8 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
         const char* b[kStripe / kLanes];
         for (int64_t c = 0; c < width; c += kLanes)
           b[c / kLanes] = w.panel((column + c) / kPanel) + (tap * piece + s) * kRowBytes + c % kPanel * 4;
-        const bool first = tap == 0 && s == 0, last = tap + 1 == taps && s + steps == piece;
+        const Join join = tap == 0 && s == 0 ? Join::store : std::is_same_v<Acc, float> ? Join::add : Join::go_on;
+        const bool last = tap + 1 == taps && s + steps == piece;
         for (int64_t r = 0; r < rows; r += kTileRows) {
           const int64_t count = rows - r < kTileRows ? rows - r : kTileRows;
           const char* a[kTileRows];
@@ -257,7 +272,7 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
           for (int64_t c = 0; c < width; c += kTileColumns) {
             const bool narrow = width - c < kTileColumns;  // a last single panel
             (narrow ? tile_of<T, kTileVectors / 2>(count) : tile_of<T, kTileVectors>(count))(
-                a, b + c / kLanes, steps, to + c, stride * 4, first);
+                a, b + c / kLanes, steps, to + c, stride * 4, join);
           }
           if (last && !bare) finish(g, to, kStripe, first_row + r, count, column, width);
         }
