@@ -33,12 +33,13 @@ def parser() -> argparse.ArgumentParser:
 
 def measuring(words: Sequence[str]) -> list[str]:
     """`words` without where results go and how loudly: a result remembers how it was measured, not a folder of here."""
+    files = ("--json", "--csv", "--markdown", "--waterfall")
     kept: list[str] = []
     left = iter(words)
     for word in left:
-        if word in ("--json", "--csv", "--markdown"):
+        if word in files:
             next(left, None)
-        elif word not in ("-q", "--quiet") and not word.startswith(("--json=", "--csv=", "--markdown=")):
+        elif word not in ("-q", "--quiet") and not word.startswith(tuple(f"{name}=" for name in files)):
             kept.append(word)
     return kept
 

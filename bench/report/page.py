@@ -82,8 +82,7 @@ def _body(record: dict[str, Any]) -> str:
         return _memory(record["memory"])
     shown = [row for row in record["rows"] if "growth" not in row]
     parts = []
-    if record["kind"] == "components":
-        parts.append(_side_by_side(shown))
+    parts.append(_side_by_side([row for row in shown if "cpus" not in row["what"]]))
     header, cells = table(record["kind"], shown)
     parts.append(markdown(header, cells) if cells else "No row was earned.\n")
     if record["refused"]:
@@ -116,24 +115,33 @@ def _memory(memory: dict[str, Any]) -> str:
     return markdown(["of a process that draws", "held"], cells)
 
 
+# Subjects of one line store their weights as wide as each other.
+WIDTHS = {"f32": "32 bit", "fp32": "32 bit", "bf16": "16 bit", "fp16": "16 bit", "int8": "8 bit", "fp8": "8 bit",
+          "int4": "4 bit"}  # fmt: skip
+
+
 def _side_by_side(rows: list[dict[str, Any]]) -> str:
-    """One line for each work and thread count: ours, the quickest peer, and the ratio."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    """One line for each work, width of weights and thread count: ours, the quickest peer, and the ratio."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         what = row["what"]
-        groups[what["preset"], what["component"], what["size"], what["threads"]].append(row)
+        work = what.get("task") or what.get("component") or what["op"]
+        size = what.get("size") or " ".join(f"{name}={value}" for name, value in what["sizes"].items())
+        width = WIDTHS[what.get("precision") or what["dtype"]]
+        groups[what["preset"], work, size, width, str(what["threads"]), what.get("cache", "hot")].append(row)
     cells = []
-    for (preset, component, size, threads), members in groups.items():
+    for (*told, cache), members in groups.items():
         ours = min((row for row in members if is_ours(row)), key=_median, default=None)
         peer = min((row for row in members if not is_ours(row)), key=_median, default=None)
         if ours is None or peer is None:
             continue
-        cells.append([preset, component, size, str(threads), f"{ours['what']['subject']} {ns(_median(ours))}",
+        told[1] += " (cold)" if cache == "cold" else ""
+        cells.append([*told, f"{ours['what']['subject']} {ns(_median(ours))}",
                       f"{peer['what']['subject']} {ns(_median(peer))}", f"{_median(peer) / _median(ours):.2f}",
                       percent(ours["roof"]["share"]) if "roof" in ours else ""])  # fmt: skip
     if not cells:
         return ""
-    header = ["preset", "component", "size", "threads", "ours", "quickest peer", "peer / ours", "ours of roof"]
+    header = ["preset", "work", "size", "weights", "threads", "ours", "quickest peer", "peer / ours", "ours of roof"]
     return markdown(header, cells)
 
 

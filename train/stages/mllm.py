@@ -16,7 +16,7 @@ from ..world import questions, sample
 from ..world.scene import Scenes, render
 
 QUESTIONS = 8  # about one picture
-WEIGHTS = np.array([0.7, 1.8, 1.2, 1, 2, 1.6, 0.2, 0.7])  # of questions.KINDS; more where learning is slow
+WEIGHTS = np.array([0.7, 1.8, 1.2, 1.5, 2, 3, 0.2, 0.7])  # of questions.KINDS; more where learning is slow
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 

@@ -104,14 +104,16 @@ def ask(rng: np.random.Generator, scenes: Scenes, i: int) -> Asked:
         size = int(scenes.size[i, 0]) if rng.random() < 0.5 else None
         where = quadrant_of(scenes.cell[i, 0]) if rng.random() < 0.3 else None
         return Asked((Part(1, shape[0], colour[0] if draw < 0.6 else None, size, where),), None, background)
-    if count == 2 and draw < 0.6 and (shape[0], colour[0]) != (shape[1], colour[1]):
+    if count == 2 and draw < 0.4 and (shape[0], colour[0]) != (shape[1], colour[1]):
         relation = pick(rng, [r for r in range(4) if bool(holds_between(scenes.take([i]), 0, 1, r)[0])])
         both = Part(1, shape[0], colour[0]), Part(1, shape[1], colour[1])
         if rng.random() < 0.5:
             both, relation = both[::-1], relation ^ 1
         return Asked(both, relation, background)
+    # Two shapes of any colour are the hardest to agree on for the cells of a picture, and stand here the more often.
+    coloured = draw < (0.6 if count == 2 else 0.8)
     tally: dict[tuple[int, int | None], int] = {}
-    for kind in zip(shape[:count], colour[:count] if draw < 0.8 else [None] * count, strict=True):
+    for kind in zip(shape[:count], colour[:count] if coloured else [None] * count, strict=True):
         tally[kind] = tally.get(kind, 0) + 1
     # In reading order, as `plain`: of two different objects the first one named stands first.
     return Asked(tuple(Part(number, *kind) for kind, number in tally.items()), None, background)
