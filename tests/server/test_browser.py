@@ -1,7 +1,6 @@
 """The page at `/` in headless Chromium, as a visitor uses it: clicks, typing, a file, and what is then to be seen."""
 
 import base64
-import contextlib
 import io
 import shutil
 
@@ -14,6 +13,8 @@ from .conftest import KEY
 webdriver = pytest.importorskip("selenium.webdriver")
 pytest.importorskip("uvicorn")
 
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -25,7 +26,7 @@ WATCH = """
 window.shown = []; window.broken = [];
 new MutationObserver((changes) => changes.forEach((c) => window.shown.push(c.target.src)))
   .observe(document.getElementById("result"), { attributes: true, attributeFilter: ["src"] });
-document.addEventListener("securitypolicyviolation", (e) => window.broken.push(e.violatedDirective + " " + e.blockedURI));
+document.addEventListener("securitypolicyviolation", (e) => window.broken.push(e.violatedDirective));
 """
 
 
@@ -44,10 +45,8 @@ class Visitor:
     def text(self, name):
         return self.at(name).text
 
-    def until(self, holds, seconds=60):
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: holds())
+    def until(self, holds):
+        WebDriverWait(self.driver, 180, poll_frequency=0.05).until(lambda _: holds())
 
     def write(self, name, value):
         field = self.at(name)
@@ -85,25 +84,25 @@ def decoded(source):
 def browser():
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=900,1200"):
-        options.add_argument(word)
+    for word in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "window-size=900,1200"):
+        options.add_argument(f"--{word}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with contextlib.closing(webdriver.Chrome(options, webdriver.ChromeService(DRIVER))) as driver:
+    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:  # both named: nothing is fetched
         yield driver
-        driver.quit()
 
 
 @pytest.fixture
 def visitor(browser, server):
+    browser.get_log("browser")  # what another test left there
     made = Visitor(browser, server[0])
     made.give_key(KEY)
     made.until(lambda: made.text("model") == server[1].config.name)
     for name, value in (("steps", "4"), ("guidance", "4.5"), ("seed", "7")):
         made.write(name, value)
-    browser.get_log("browser")  # what the visit without a key left there
     yield made
     assert browser.execute_script("return window.broken") == []
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    wrong = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [line for line in wrong if "/v1/models" not in line] == []  # that one was asked before the key was given
 
 
 @pytest.fixture
@@ -156,12 +155,37 @@ def test_only_the_fields_of_a_task_are_shown(visitor):
                      "ask": ["text-row", "image-row"]}  # fmt: skip
 
 
+def test_a_wrong_number_that_is_not_shown_holds_nothing_back(visitor, file):
+    visitor.write("steps", "0")
+    assert len(visitor.run("reconstruct", picture=file)) == 1
+
+
+def test_a_narrow_window_holds_everything(visitor, file):
+    narrow = {"width": 400, "height": 1200, "deviceScaleFactor": 1, "mobile": False}
+    visitor.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    try:
+        visitor.run("segment", "", file)
+        visitor.run("ask", "word" * 30)
+        wide = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        scrolled, seen = visitor.driver.execute_script(wide)
+        assert scrolled <= seen <= 400
+    finally:
+        visitor.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_stop_ends_the_request_here_and_on_the_server(visitor, server):
+    def cancelled():
+        return server[1].metrics()["requests"].get("generate", {}).get("cancelled", 0)
+
     visitor.write("steps", "1000")
     visitor.start("generate", "a long wait")
     visitor.until(lambda: visitor.text("status").startswith("step "))
+    assert visitor.at("result").is_displayed()  # the preview, long before the end
+    assert visitor.at("bar").is_displayed()
+    before = cancelled()
     visitor.at("stop").click()
     visitor.until(lambda: visitor.text("status") == "stopped")
+    visitor.until(lambda: cancelled() == before + 1)
     visitor.write("steps", "4")
     assert len(visitor.run("generate", "a red boat")) == 5  # and the page goes on
 

@@ -19,6 +19,7 @@ function show() {
   at("text-name").textContent = NAMES[chosen] || "";
   at("image-row").hidden = chosen === "generate";
   at("sampling").hidden = chosen === "reconstruct" || chosen === "ask";
+  at("sampling").disabled = at("sampling").hidden; // else a wrong number that nobody sees would hold the form back
 }
 
 function say(text, wrong) {
