@@ -1,4 +1,4 @@
-"""`python -m spar_bench.quality.publish`: puts `bench/results/quality/*.json` into the pages that quote them.
+"""`python -m spar_bench.quality.publish`: puts `bench/results/quality/**/*.json` into the pages that quote them.
 
 A page holds `<!-- quality:begin -->` and `<!-- quality:end -->`; what stands between them is made here, never typed."""
 
@@ -12,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results" / "quality"
 PAGES = (ROOT / "README.md", ROOT / "engine" / "assets" / "spar-nano" / "MODEL_CARD.md")
+TRAINING = ROOT / "docs" / "training.md"
 BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
 
 # What is asked of spar-nano: (part, score, words, least value, decimals).
@@ -30,6 +31,17 @@ ROWS = (
     ("reconstruction", "ssim", "reconstruction SSIM", None, 3),
     ("segmentation", "miou", "segmentation mIoU", 0.80, 3),
 )
+# What is left out, the results with it and without it, and the scores that tell.
+ABLATIONS = (
+    ("Dynamic Token Routing: the connector takes the last level", "ablations/router-with", "ablations/router-without",
+     (("text_to_image", "overall"), ("editing", "success"), ("understanding", "exact_match"))),
+    ("the pixel stream", "ablations/pixel-stream-with", "ablations/pixel-stream-without",
+     (("reconstruction", "psnr"), ("reconstruction", "ssim"))),
+    ("self-alignment, L_align", "ablations/alignment-with", "ablations/alignment-without",
+     (("text_to_image", "overall"), ("editing", "success"))),
+    ("Semantic Generative Tuning", "native-bf16", "before-sgt",
+     (("segmentation", "miou"), ("understanding", "exact_match"))),
+)  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -61,6 +73,19 @@ def table(found: dict[str, Record]) -> str:
     return "\n".join(lines)
 
 
+def ablations(folder: Path = RESULTS) -> str:
+    """Markdown: a row a score, with an idea and without it."""
+    asked = {(part, name): (words, decimals) for part, name, words, _, decimals in ROWS}
+    lines = ["| left out | score | with it | without it |", "|---|---|---|---|"]
+    for title, *files, scores in ABLATIONS:
+        both = [json.loads((folder / f"{file}.json").read_text(encoding="utf-8")) for file in files]
+        for number, (part, name) in enumerate(scores):
+            words, decimals = asked[part, name]
+            cells = " | ".join(cell(record, part, name, decimals) for record in both)
+            lines.append(f"| {'' if number else title} | {words} | {cells} |")
+    return "\n".join(lines)
+
+
 def published(text: str, block: str, name: str) -> str:
     """`text` with `block` between its marks."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
@@ -77,6 +102,8 @@ def main() -> int:
     for page in PAGES:
         page.write_text(published(page.read_text(encoding="utf-8"), table(found), str(page)), encoding="utf-8")
         print(page.relative_to(ROOT))
+    TRAINING.write_text(published(TRAINING.read_text(encoding="utf-8"), ablations(), str(TRAINING)), encoding="utf-8")
+    print(TRAINING.relative_to(ROOT))
     return 0
 
 

@@ -28,6 +28,22 @@ def test_only_the_block_between_the_marks_changes():
         publish.published("no marks", "new", "page")
 
 
+def test_ablations_stand_side_by_side(tmp_path):
+    (tmp_path / "ablations").mkdir()
+    for _, *files, _ in publish.ABLATIONS:
+        for file in files:
+            (tmp_path / f"{file}.json").write_text(json.dumps(RECORD))
+    lines = publish.ablations(tmp_path).splitlines()
+    assert len(lines) == 2 + sum(len(scores) for *_, scores in publish.ABLATIONS)
+    assert "0.912 (0.900 … 0.920) | 0.912 (0.900 … 0.920) |" in lines[2]
+    assert lines[3].startswith("|  | edits carried out | – | – |")
+
+
+def test_the_training_page_quotes_the_committed_ablations():
+    text = publish.TRAINING.read_text(encoding="utf-8")
+    assert publish.published(text, publish.ablations(), publish.TRAINING.name) == text
+
+
 @pytest.mark.parametrize("page", publish.PAGES, ids=lambda page: page.name)
 def test_pages_quote_the_committed_results(page):
     text = page.read_text(encoding="utf-8")

@@ -122,8 +122,8 @@ function url(file) {
 }
 
 async function ask() {
-  const question = at("text").value, messages = [];
-  for (const [asked, answered] of talk) messages.push({ role: "user", content: asked }, { role: "assistant", content: answered });
+  const question = at("text").value, messages = [], history = talk; // of this picture, even if another is chosen meanwhile
+  for (const [asked, answered] of history) messages.push({ role: "user", content: asked }, { role: "assistant", content: answered });
   messages.push({ role: "user", content: question });
   const file = at("image").files[0];
   if (file) {
@@ -136,7 +136,7 @@ async function ask() {
     if (event.error) throw new Error(event.error.message);
     if (event.choices.length) answered.textContent += event.choices[0].delta.content || "";
   });
-  if (answered.textContent) talk.push([question, answered.textContent]);
+  if (answered.textContent) history.push([question, answered.textContent]);
   say(answered.textContent ? "" : "the answer was empty");
 }
 
