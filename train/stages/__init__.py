@@ -25,6 +25,6 @@ STAGES = {
         Sgt,
     )
 }
-# How a run's minutes are divided. Stages without any run by name only: what they are worth was not shown (docs/training.md).
+# How a run's minutes are divided. Stages without any run by name only: docs/training.md tells why.
 SHARES = {"autoencoder": 14, "tower": 12, "mllm": 18, "tokenizer1": 3, "tokenizer2": 6, "tokenizer3": 4, "instruct": 20,
           "painter": 60, "unified1": 45, "unified2": 0, "unified3": 0, "sgt": 18}  # fmt: skip
