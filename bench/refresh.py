@@ -40,8 +40,8 @@ def subset(accept_noise: bool, seconds: float | None = None) -> dict[str, list[s
                           "--cache", "hot", *common],
         "quick-components": ["components", *model, "--component", "vision,prefill,decode,dit,decoder",
                              "--backend", "native,onnxruntime", "--precision", "fp32", *common],
-        # A trained model may well draw another picture in int8; how good those are, `spar-bench quality` says.
-        "quick-pipeline": ["pipeline", *model, "--task", "generate,ask", "--backend", "native",
+        # A trained model may draw another picture in int8, and give any strange question one answer; `quality` judges.
+        "quick-pipeline": ["pipeline", *model, "--task", "generate,reconstruct", "--backend", "native",
                            "--precision", "fp32,bf16", *common],
     }  # fmt: skip
 
