@@ -126,7 +126,7 @@ def _side_by_side(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         what = row["what"]
         work = what.get("task") or what.get("component") or what["op"]
-        size = what.get("size") or " ".join(f"{name}={value}" for name, value in what["sizes"].items())
+        size = what["size"] if "size" in what else " ".join(f"{name}={value}" for name, value in what["sizes"].items())
         width = WIDTHS[what.get("precision") or what["dtype"]]
         groups[what["preset"], work, size, width, str(what["threads"]), what.get("cache", "hot")].append(row)
     cells = []

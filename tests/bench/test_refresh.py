@@ -12,6 +12,7 @@ from spar_bench.kernels.run import subjects
 from spar_bench.machine import store
 from spar_bench.options import policy_of, subjects_of
 from spar_bench.pipelines.run import groups as task_groups
+from spar_bench.report import page
 
 
 def test_every_command_of_the_subset_selects_rows():
@@ -22,8 +23,17 @@ def test_every_command_of_the_subset_selects_rows():
     assert {group.work.case.op for group in kernels} == {*ops()} - {"convolution"}
     assert [group.work.name for group in component_groups(parsed["quick-components"])] == [
         "vision", "prefill", "decode", "dit", "decoder"]  # fmt: skip
-    assert [group.work.task for group in task_groups(parsed["quick-pipeline"])] == ["generate", "ask"]
+    assert [group.work.task for group in task_groups(parsed["quick-pipeline"])] == ["generate", "reconstruct"]
     assert all(subjects_of(parsed[name]) for name in ("quick-components", "quick-pipeline"))
+
+
+def test_the_page_tells_of_every_committed_result():
+    files = sorted(refresh.RESULTS.glob("*.json"))
+    told = page.text([(path, record.read(path)) for path in files], {path: [] for path in files})
+    assert [path.name for path in files if f"### `{path.name}`" not in told] == []
+    assert "| spar-nano | reconstruct |  | 16 bit |" not in told  # nobody to compare with
+    assert "| spar-1b | generate | steps=20 images=1 prompt=60 | 16 bit | 2 | native-bf16" in told
+    assert "openvino-int8" not in next(line for line in told.splitlines() if "native-int4 " in line)
 
 
 def test_budget_and_noise_are_passed_on():
