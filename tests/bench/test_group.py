@@ -13,6 +13,7 @@ from spar_bench.group import Group, earned
 from spar_bench.harness.measure import Measured
 from spar_bench.harness.policy import QUICK
 from spar_bench.harness.subject import BenchError
+from spar_bench.kernels.case import models
 from spar_bench.pipelines import run as pipelines
 from spar_bench.pipelines.tasks import Setting
 from spar_engine.config import preset
@@ -30,11 +31,11 @@ def committed():
 
 
 def test_rows_of_committed_results_have_the_names_that_they_would_get_now():
-    rows = committed()
+    rows, configs = committed(), {config.name: config for config in models()}
     assert rows
     for row in rows:
         what = row["what"]
-        work = work_named(preset(what["preset"]), what["component"], **what["sizes"])
+        work = work_named(configs[what["preset"]], what["component"], **what["sizes"])
         found = Group("components", what["preset"], what["random_weights"], work, what["threads"])
         assert found.identity(what["subject"]) == row["id"]
         assert what.items() <= found.what(what["subject"]).items()
