@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from spar_engine.backends.cuda import CudaBackend
+from spar_engine.components import components
 from spar_engine.config import preset
 from spar_engine.image.resample import samples
 from spar_engine.modules.fused.table import Unsupported
@@ -149,12 +151,24 @@ def _timed(work: Callable[..., Any], arguments: tuple[Any, ...], moved: int, dev
 
 
 def each_component(rows: Rows, weights: Any, device: str, **options: Any) -> None:
-    """Components of the cuda backend at their usual sizes, seams included."""
-    backend = CudaBackend(weights, device=device, **options)
-    for name in ("vision", "language", "condition", "context", "dit", "decoder"):
-        given = inputs_of(weights, name)
-        rows.attempt(f"component {name}", lambda name=name, given=given: milliseconds(
-            lambda: backend.run(name, given), device, runs=5))  # fmt: skip
+    """Components of the cuda backend at their usual sizes, seams included, in graphs and without; `token` is one more
+    of an answer, its cache on the device as between tokens."""
+    for kind, graphs in (("", 8), (" without graphs", 0)):
+        backend = CudaBackend(weights, device=device, graphs=graphs, **options)
+        for name in ("vision", "language", "condition", "context", "dit", "decoder"):
+            given = inputs_of(weights, name)
+            rows.attempt(f"component {name}{kind}", lambda name=name, given=given, backend=backend: milliseconds(
+                lambda: backend.run(name, given), device, runs=5))  # fmt: skip
+        rows.attempt(f"component token{kind}", lambda backend=backend: milliseconds(token(backend), device))
+        backend.close()
+
+
+def token(backend: CudaBackend) -> Callable[[], Any]:
+    """Reading one more token after the usual prompt."""
+    spec, rng = components(backend.weights.config)["language"], np.random.default_rng(5)
+    prompt = backend.run("language", spec.example(rng))
+    one = spec.example(rng, tokens=1, rows=1) | {f"past_{name}": prompt[name] for name in ("keys", "values")}
+    return lambda: backend.run("language", one)
 
 
 def launches(work: Callable[[], Any]) -> int:

@@ -16,14 +16,15 @@ from ..modules.tap import recording
 from . import gpu
 from .cuda_graph import Graphs
 from .cuda_ops import operators
+from .cuda_parts import FITS, Parts
 from .cuda_picture import DevicePicture
-from .cuda_sampler import Sampling, Shape, padded
-from .cuda_values import Buffers, OnDevice, on
+from .cuda_sampler import Sampling, Shape
+from .cuda_values import Buffers, OnDevice, on, padded
 from .torch import TorchBackend
 
 PRECISIONS = {"bf16": "bf16", "fp32": "fp32", "fp8": "bf16"}
-STAYS = frozenset(("keys", "values", "cross_keys", "cross_values", "modulation", "final_modulation"))
-"""Outputs that only travel from one call to the next."""
+STAYS = frozenset(("hidden_levels", "keys", "values", "cross_keys", "cross_values", "modulation", "final_modulation"))
+"""Outputs that mostly travel from one call to the next."""
 EXACT = frozenset(("modulation",))
 """Components in float32 whatever the precision: small, once for each schedule, and every step reads what they give."""
 
@@ -36,7 +37,7 @@ class CudaBackend(TorchBackend):
     device     "cuda", "cuda:1" ...; "cpu" runs the same code without graphs, slowly, for tests
     kernels    "auto", "cuda", "triton" or "torch": which implementations of the fused operators may be used
     cubins     folder made by `python -m spar_export.triton_aot`; None: none
-    graphs     how many captured graphs are kept; 0 captures none
+    graphs     how many captured graphs are kept, of the sampler and of each component beside it; 0 captures none
     bucket     prompts are padded to a multiple of so many tokens
     threads    of torch on the host; None leaves torch's setting
     """
@@ -73,7 +74,9 @@ class CudaBackend(TorchBackend):
         super().__init__(weights, precision=PRECISIONS[precision], device=device, threads=threads)
         self.precision, self.bucket = precision, bucket
         self.ops, self.missing = operators(self.device, self._dtype, kernels, cubins)
-        self._graphs = Graphs(captured=graphs > 0 and self.device.type == "cuda", most=max(graphs, 1))
+        captured = graphs > 0 and self.device.type == "cuda"
+        self._graphs = Graphs(captured, most=max(graphs, 1))
+        self._parts = Parts(captured, max(graphs, 1), bucket)
         self._buffers = Buffers(self.device)
         self._sampling: Sampling | None = None
 
@@ -89,12 +92,14 @@ class CudaBackend(TorchBackend):
     def unload(self, component: str) -> None:
         with self._lock:
             super().unload(component)
+            self._parts.forget(component)
             if component in ("dit", "decoder"):
                 self._forget()
 
     def close(self) -> None:
         with self._lock:
             self._forget()
+            self._parts.clear()
             super().close()
 
     def run(self, component: str, inputs: dict[str, Any], taps: bool = False) -> dict[str, Any]:
@@ -113,9 +118,13 @@ class CudaBackend(TorchBackend):
         if component == "dit":
             return self._step(inputs)
         module = self.load(component)
-        given = [self._on_device(component, inputs[name], tensor.exact) for name, tensor in spec.inputs.items()]
         with self._lock, on(self.device), torch.inference_mode():
-            outputs = dict(zip(spec.outputs, module(*given), strict=True))
+            given = {name: self._on_device(component, inputs[name], tensor.exact)
+                     for name, tensor in spec.inputs.items()}  # fmt: skip
+            if component in FITS:
+                outputs = self._parts.run(component, module, given)
+            else:
+                outputs = dict(zip(spec.outputs, module(*given.values()), strict=True))
         return {name: OnDevice(value) if name in STAYS else self._from(value) for name, value in outputs.items()}
 
     def about(self) -> dict[str, Any]:
@@ -124,8 +133,8 @@ class CudaBackend(TorchBackend):
         return {
             "device": name, "kernels": list(self.ops.implementations), "not_in_use": dict(self.missing),
             "answered": {op: sorted(names) for op, names in self.ops.used.items() if names},
-            "graphs": self._graphs.made if self._graphs.captured else 0, "bucket": self.bucket,
-            "buffer_bytes": self._buffers.nbytes,
+            "graphs": self._graphs.made + self._parts.made if self._graphs.captured else 0, "bucket": self.bucket,
+            "buffer_bytes": self._buffers.nbytes + self._parts.nbytes,
         }  # fmt: skip
 
     # -- inside

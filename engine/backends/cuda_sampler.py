@@ -29,11 +29,6 @@ class Shape:
     shared: bool = True  # every branch is one of the single latent
 
 
-def padded(tokens: int, bucket: int) -> int:
-    """`tokens`, rounded up to a multiple of `bucket`."""
-    return -(-tokens // bucket) * bucket
-
-
 class Sampling:
     """Buffers and functions for the shapes of one model.
 

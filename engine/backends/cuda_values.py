@@ -56,6 +56,11 @@ class Buffers:
         self._made.clear()
 
 
+def padded(tokens: int, bucket: int) -> int:
+    """`tokens`, rounded up to a multiple of `bucket`."""
+    return -(-tokens // bucket) * bucket
+
+
 def on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Make a GPU the current one of this thread: requests run in threads that know of none."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -93,12 +93,15 @@ void Modulation::run(Run& run, const Inputs& inputs, Outputs& outputs) const {
 
   float* modulation = outputs.make("modulation", {steps, depth_, 6, width_});
   float* final = outputs.make("final_modulation", {steps, 2, width_});
-  run.each(steps, [&](int64_t s, int) {
-    const int64_t six = 6 * width_;
-    for (int64_t i = 0; i < depth_ * six; ++i) modulation[s * depth_ * six + i] = tables_[i] + shared.row<float>(s)[i % six];
-    for (int64_t i = 0; i < 2 * width_; ++i)
-      final[s * 2 * width_ + i] = final_table_[i] + embedded.row<float>(s)[i % width_];
+  const auto add = [](const float* table, const float* row, int64_t width, float* to) {
+    for (int64_t i = 0; i < width; ++i) to[i] = table[i] + row[i];
+  };
+  const int64_t six = 6 * width_;
+  run.each(steps * depth_, [&](int64_t i, int) {
+    add(tables_ + i % depth_ * six, shared.row<float>(i / depth_), six, modulation + i * six);
   });
+  for (int64_t i = 0; i < 2 * steps; ++i)
+    add(final_table_ + i % 2 * width_, embedded.row<float>(i / 2), width_, final + i * width_);
 }
 
 }  // namespace spar::cpu

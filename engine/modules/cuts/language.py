@@ -27,13 +27,32 @@ class LanguageCut(Cut):
         past, tokens = past_keys.shape[3], inputs_embeds.shape[1]
         places = torch.arange(past + tokens, device=rows.device)
         positions = places[past:]
-        bias = as_bias(places <= positions.unsqueeze(1), inputs_embeds.dtype)[None, None]
-        cache = list(zip(past_keys, past_values, strict=True))
-        levels, grown = self.model.language_model(
-            inputs_embeds, positions.unsqueeze(0), bias, past=cache, rows=rows, wanted=self.levels
+        levels, grown = self._layers(
+            inputs_embeds, past_keys, past_values, rows, positions, places <= positions.unsqueeze(1)
         )
         keys, values = zip(*grown, strict=True)
-        return torch.stack([levels[level] for level in self.levels]), torch.stack(keys), torch.stack(values)
+        return levels, torch.stack(keys), torch.stack(values)
+
+    def roomy(
+        self, inputs_embeds, past_keys, past_values, rows, length
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same after a cache with room to spare: `length` [1] of it is filled. Keys and values of the new tokens
+        only. Tokens may follow the real ones: no token sees a later one."""
+        room, tokens = past_keys.shape[3], inputs_embeds.shape[1]
+        places = torch.arange(room + tokens, device=rows.device)
+        new = places[:tokens].unsqueeze(1)
+        seen = (places < length) | ((places >= room) & (places - room <= new))
+        levels, grown = self._layers(inputs_embeds, past_keys, past_values, rows, places[:tokens] + length, seen)
+        keys, values = ([cache[which][:, :, room:] for cache in grown] for which in (0, 1))
+        return levels, torch.stack(keys), torch.stack(values)
+
+    def _layers(self, x, past_keys, past_values, rows, positions, seen: torch.Tensor):
+        """The wanted levels, stacked, and the grown cache of each layer; `seen` [tokens, past + tokens] is the mask."""
+        levels, grown = self.model.language_model(
+            x, positions.unsqueeze(0), as_bias(seen, x.dtype)[None, None],
+            past=list(zip(past_keys, past_values, strict=True)), rows=rows, wanted=self.levels,
+        )  # fmt: skip
+        return torch.stack([levels[level] for level in self.levels]), grown
 
 
 class LmHeadCut(Cut):
@@ -69,6 +88,15 @@ class ConditionCut(Cut):
         return tap("dtr.out", routed)
 
     def forward(self, hidden_levels, image_features, order) -> tuple[torch.Tensor]:
+        return (self._connected(hidden_levels, image_features, order, None),)
+
+    def roomy(self, hidden_levels, image_features, order, length) -> torch.Tensor:
+        """The caption where only the first `length` [1] places of `order` are real; the others are not looked at."""
+        tokens = len(order)
+        seen = (torch.arange(tokens, device=order.device) < length).expand(tokens, tokens)
+        return self._connected(hidden_levels, image_features, order, as_bias(seen, hidden_levels.dtype)[None, None])
+
+    def _connected(self, hidden_levels, image_features, order, bias: torch.Tensor | None) -> torch.Tensor:
         x = torch.cat((self.routed(hidden_levels), image_features), dim=1).index_select(1, order)
         positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
-        return (caption(self.model.llm_connector, self.model.projector, x, positions),)
+        return caption(self.model.llm_connector, self.model.projector, x, positions, bias)
