@@ -25,6 +25,17 @@ BROKEN: dict[str, dict[str, tuple[str, str]]] = {
         "keys of another head": ("head * strides.head", f"(array == args.key ? {NEXT_HEAD} : head) * strides.head"),
         "state in 16 bits": ("part = 2; part", "part = 0; part"),
         "last span lost": ("other < gridDim.x;", "other + 1 < gridDim.x;"),
+        "span of the block itself": ("in_block(&shared.partial[0], other)", "(&shared.partial[0])"),
+        "states not awaited": ("    cluster_arrive();\n    cluster_wait();  // every block's state is there\n", ""),
+        "half a cluster barrier": ("    cluster_wait();  // every block's state is there\n", ""),
+        "states gone while read": (
+            "  if constexpr (part == Part::cluster) cluster_arrive();  // no other block's state is read any more\n",
+            "  if constexpr (part == Part::cluster) return;\n",
+        ),
+        "ends while read": (
+            "  if constexpr (part == Part::cluster) cluster_wait();  // nobody ends while another reads its state\n",
+            "",
+        ),
         "no relu on keys": ("keys[r] = relu(keys[r])", "keys[r] = keys[r]"),
     },
     "cross_attention": {

@@ -102,6 +102,10 @@ class Emulated:
         """Bytes of shared memory that a block may have; 0: any."""
         self._switches.emulation_set_shared_limit(ctypes.c_size_t(size))
 
+    def clusters(self, blocks: int) -> None:
+        """Blocks that a cluster may have; 1: the GPU has no clusters."""
+        self._switches.emulation_set_clusters(ctypes.c_uint(blocks))
+
     def launches(self) -> int:
         return self._switches.emulation_launches()
 

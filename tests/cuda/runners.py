@@ -191,3 +191,4 @@ def examples(op: str) -> Iterator[tuple[str, dict]]:
             yield name, inputs
     if op == "relu_linear_attention":  # several stages of each of several spans
         yield "spans", relu_linear_attention.random_inputs(rng, 1, 1, 4100, 16)
+        yield "cluster", relu_linear_attention.random_inputs(rng, 1, 1, 700, 16)

@@ -31,6 +31,7 @@ def in_order(emulated):
     yield
     emulated.order(0)
     emulated.shared_limit(0)
+    emulated.clusters(8)
 
 
 @pytest.fixture
@@ -85,12 +86,21 @@ def test_one_row_of_modulation_serves_all_entries(emulated, rng):
     layer_norm_modulate.check_result(wide(out), inputs, "bf16")
 
 
-@pytest.mark.parametrize(("tokens", "launches"), [(256, 1), (257, 2), (900, 2)])
-def test_linear_attention_splits_long_sequences(emulated, rng, tokens, launches):
-    inputs = relu_linear_attention.random_inputs(rng, 2, 2, tokens, 32)
-    before = emulated.launches()
-    run_linear_attention(emulated.ops, inputs)
-    assert emulated.launches() - before == launches
+@pytest.mark.parametrize("head_dim", [16, 32])
+@pytest.mark.parametrize(("tokens", "spans"), [(256, 1), (257, 2), (900, 4), (2048, 8), (2049, 9)])
+def test_linear_attention_splits_long_sequences(emulated, rng, tokens, spans, head_dim):
+    """Into clusters where they hold so many blocks, else into two launches, with the same bits."""
+    inputs, results = relu_linear_attention.random_inputs(rng, 1, 2, tokens, head_dim), []
+    for cluster in (8, 3, 1):
+        emulated.clusters(cluster)
+        for order in (0, 1, 20260) if cluster == 8 else (0,):
+            emulated.order(order)
+            before = emulated.launches()
+            results.append(run_linear_attention(emulated.ops, inputs))
+            assert emulated.launches() - before == (1 if spans <= max(cluster, 1) else 2)
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_spans_of_long_sequences_follow_from_the_shape(emulated):

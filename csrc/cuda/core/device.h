@@ -98,23 +98,63 @@ __device__ __forceinline__ uint32_t relu(uint32_t pair) {
   return result;
 }
 
+// Clusters, from sm_90 on: blocks that run at once and see one another's shared memory. `launch_clusters` starts them.
+// A barrier in two halves: a thread that waited sees what all threads of the cluster wrote before they arrived.
+__device__ __forceinline__ void cluster_arrive() {
+#if __CUDA_ARCH__ >= 900
+  __cluster_barrier_arrive();
+#else
+  __trap();
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  __cluster_barrier_wait();
+#else
+  __trap();
+#endif
+}
+
+// Where block `rank` of the cluster has what this block has at `shared`. Blocks of a cluster end only when nobody reads them.
+template <class T>
+__device__ __forceinline__ const T* in_block(const T* shared, unsigned rank) {
+#if __CUDA_ARCH__ >= 900
+  return static_cast<const T*>(__cluster_map_shared_rank(shared, rank));
+#else
+  __trap();
+  return shared;
+#endif
+}
+
 void refuse_launch(cudaError_t error, const char* op, size_t shared);
+// How to launch `kernel`, which may then use so much shared memory; BackendError where the GPU has less.
+cudaLaunchConfig_t configured(const char* op, const void* kernel, dim3 grid, dim3 block, size_t shared, Stream stream);
+// Whether this GPU holds at least one cluster as `config` asks for it.
+bool runs_clusters(const void* kernel, const cudaLaunchConfig_t& config);
 
 // Runs `kernel` on `stream`; BackendError where the launch is refused.
 template <class... Parameters, class... Arguments>
 void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream stream,
             Arguments... arguments) {
-  cudaError_t error = cudaSuccess;
-  if (shared > 48 * 1024)  // more than that has to be asked for
-    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared));
-  if (error == cudaSuccess) {
-    cudaLaunchConfig_t config{};
-    config.gridDim = grid, config.blockDim = block, config.dynamicSmemBytes = shared;
-    config.stream = static_cast<cudaStream_t>(stream);
-    error = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
-  }
+  const cudaLaunchConfig_t config = configured(op, reinterpret_cast<const void*>(kernel), grid, block, shared, stream);
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
   if (error != cudaSuccess) refuse_launch(error, op, shared);
+}
+
+// The same with the blocks of a row of the grid as clusters. Returns false, and runs nothing, where the GPU has no
+// clusters or cannot hold one of this size.
+template <class... Parameters, class... Arguments>
+bool launch_clusters(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream stream,
+                     Arguments... arguments) {
+  cudaLaunchConfig_t config = configured(op, reinterpret_cast<const void*>(kernel), grid, block, shared, stream);
+  cudaLaunchAttribute cluster;
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {grid.x, 1, 1};
+  config.attrs = &cluster, config.numAttrs = 1;
+  if (!runs_clusters(reinterpret_cast<const void*>(kernel), config)) return false;
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+  if (error != cudaSuccess) refuse_launch(error, op, shared);
+  return true;
 }
 
 }  // namespace spar::cuda

@@ -1,5 +1,6 @@
 // A block does a span of tokens of one head: all of them where heads and batch alone fill a GPU or there are at most 256;
-// otherwise a head's tokens are split into up to 16 spans, and a second launch follows.
+// otherwise a head's tokens are split into up to 16 spans, whose blocks are a cluster or, where the GPU has no clusters of
+// that size, a second launch follows.
 //
 //   1. state[value dim][key dim] = sum over tokens of value relu(key)^T, and total[key dim] = sum of relu(key):
 //      tensor cores, each of eight warps over its 16 tokens of every 128, then the warps' sums in order. Keys and values
@@ -7,9 +8,10 @@
 //   2. out = relu(query) state^T / (relu(query) total + eps): tensor cores again, over the same stages. The float32 state
 //      is cut into three bf16 numbers of 8 bits each, whose sum is exact, so nothing of it is lost.
 //
-// No atomics: every sum has one order, which follows from the shape alone. With several spans, launch 1 writes the spans'
-// states to the workspace, launch 2 adds them in order and applies them to its span. It reads spans^2 x 5 KB a head from L2
-// for that: with the 8 spans of spar-1b 0.3 MB, beside 1 MB of tokens at 4096 and as much more as there are more tokens.
+// No atomics: every sum has one order, which follows from the shape alone, so that clusters and two launches give the same
+// bits. The blocks of a cluster add up each other's states from shared memory, spans^2 x 5 KB a head. With two launches, the
+// first writes the spans' states to the workspace, the second adds them in the same order and applies them to its span, with
+// those bytes from L2: for the 8 spans of spar-1b 0.3 MB, beside 1 MB of tokens at 4096 and more as there are more tokens.
 #include <algorithm>
 
 #include "core/tiles.h"
@@ -21,6 +23,7 @@ namespace {
 
 inline constexpr int kWarps = 8, kThreads = 32 * kWarps, kStage = 16 * kWarps, kStages = 2, kChunk = kStages * kStage;
 inline constexpr int64_t kBlocks = 288, kMostSpans = 16;  // blocks that fill a large GPU twice
+inline constexpr unsigned kCluster = 8;  // blocks of the largest cluster that every GPU with clusters holds
 inline constexpr uint32_t kOnes = 0x3f803f80u;
 
 // A state and its total in float32. The rows' distance keeps the accumulators of half a warp in different banks.
@@ -139,7 +142,8 @@ __device__ __forceinline__ void apply(const Shared<dim>& shared, const uint16_t 
   }
 }
 
-enum class Part { whole, states, result };  // what a launch does: all of it, or the first or second of two
+// What a launch does: all of it, a block for a head or a cluster for a head; or the first or second of two.
+enum class Part { whole, cluster, states, result };
 
 template <int dim, Part part>
 __global__ void __launch_bounds__(kThreads, 2) attend(ReluLinearAttention args, State<dim>* spans, int64_t span) {
@@ -174,7 +178,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(ReluLinearAttention args, 
     Sums<dim> sums;
     for (int64_t stage = 0; stage < stages; ++stage) {
       // Groups after this stage's: the inputs of the next one, and during the first two the queries.
-      if (part == Part::whole && stage < kStages)
+      if (part != Part::states && stage < kStages)
         copy_wait<1 + kStages>();
       else
         copy_wait<1>();
@@ -186,20 +190,35 @@ __global__ void __launch_bounds__(kThreads, 2) attend(ReluLinearAttention args, 
     store_sums(sums, shared.partial[warp_id()]);
     __syncthreads();
   }
-  for (int index = threadIdx.x; index < (dim + 8) * dim; index += kThreads) {
-    const int row = index / dim, column = index % dim;
+  const auto each_element = [&](int rows, auto&& what) {
+    for (int index = threadIdx.x; index < rows * dim; index += kThreads) what(index / dim, index % dim);
+  };
+  const auto of_warps = [&](int row, int column) {
     float sum = 0;
-    if (row <= dim) {
-      if constexpr (part == Part::result)
-        for (unsigned other = 0; other < gridDim.x; ++other) sum += mine[other].value[row][column];
-      else
-        for (int warp = 0; warp < kWarps; ++warp) sum += shared.partial[warp].value[row][column];
-    }
-    if constexpr (part != Part::states)
-      store_pieces(shared, row, column, sum);
-    else if (row <= dim)
-      mine[blockIdx.x].value[row][column] = sum;
+    for (int warp = 0; warp < kWarps; ++warp) sum += shared.partial[warp].value[row][column];
+    return sum;
+  };
+  if constexpr (part == Part::states)
+    each_element(dim + 1, [&](int row, int column) { mine[blockIdx.x].value[row][column] = of_warps(row, column); });
+  if constexpr (part == Part::cluster) {
+    each_element(dim + 1, [&](int row, int column) { shared.partial[0].value[row][column] = of_warps(row, column); });
+    cluster_arrive();
+    cluster_wait();  // every block's state is there
   }
+  if constexpr (part != Part::states)
+    each_element(dim + 8, [&](int row, int column) {
+      float sum = 0;
+      if (row > dim) {
+      } else if constexpr (part == Part::whole) {
+        sum = of_warps(row, column);
+      } else {
+        for (unsigned other = 0; other < gridDim.x; ++other)
+          sum += part == Part::result ? mine[other].value[row][column]
+                                      : in_block(&shared.partial[0], other)->value[row][column];
+      }
+      store_pieces(shared, row, column, sum);
+    });
+  if constexpr (part == Part::cluster) cluster_arrive();  // no other block's state is read any more
   if constexpr (part != Part::states) {
     uint16_t* out = const_cast<uint16_t*>(at(args.out, args.out_strides));
     copy_wait<0>();
@@ -211,6 +230,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(ReluLinearAttention args, 
       fetch_query(stage + kStages);
     }
   }
+  if constexpr (part == Part::cluster) cluster_wait();  // nobody ends while another reads its state
 }
 
 // Tokens of a span, a multiple of kChunk. From the shape alone, so that every GPU sums in the same order.
@@ -229,6 +249,9 @@ void run(const ReluLinearAttention& args, void* workspace, Stream stream) {
   auto* spans = static_cast<State<dim>*>(workspace);
   const auto start = [&](auto* kernel) { launch(op, kernel, grid, kThreads, sizeof(Shared<dim>), stream, args, spans, span); };
   if (grid.x == 1) return start(attend<dim, Part::whole>);
+  if (grid.x <= kCluster && launch_clusters(op, attend<dim, Part::cluster>, grid, kThreads, sizeof(Shared<dim>), stream, args,
+                                            spans, span))
+    return;
   start(attend<dim, Part::states>);
   start(attend<dim, Part::result>);
 }

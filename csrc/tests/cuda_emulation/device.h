@@ -63,6 +63,13 @@ T* shared_memory() {
   return static_cast<T*>(emulation::shared_memory());
 }
 
+inline void cluster_arrive() { emulation::cluster_arrive(); }
+#define cluster_wait() ::spar::emulation::cluster_barrier(__FILE__, __LINE__)
+template <class T>
+const T* in_block(const T* shared, unsigned rank) {
+  return static_cast<const T*>(emulation::in_block(shared, rank));
+}
+
 inline void copy_async(void* shared, const void* global, bool valid) { emulation::copy_later(shared, global, valid); }
 inline void copy_commit() { emulation::close_copies(); }
 template <int pending>
@@ -129,6 +136,14 @@ template <class... Parameters, class... Arguments>
 void launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream,
             Arguments... arguments) {
   emulation::run(op, grid, block, shared, [=] { kernel(Parameters(arguments)...); });
+}
+
+template <class... Parameters, class... Arguments>
+bool launch_clusters(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream,
+                     Arguments... arguments) {
+  if (grid.x > emulation::most_in_cluster()) return false;
+  emulation::run(op, grid, block, shared, [=] { kernel(Parameters(arguments)...); }, grid.x);
+  return true;
 }
 
 }  // namespace spar::cuda
