@@ -21,9 +21,11 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs Chromium and its driver (apt install chromium chromium-driver)"
 )
 OPTIONS = {"seed": 7, "num_inference_steps": 4}
-# Notes every picture that the page shows, and every rule of its policy that is broken.
+# Notes every picture that the page shows, how far it says that it is, and every rule of its policy that is broken.
 WATCH = """
-window.shown = []; window.broken = [];
+window.shown = []; window.broken = []; window.done = [];
+new MutationObserver(() => window.done.push(document.getElementById("bar").value))
+  .observe(document.getElementById("bar"), { attributes: true, attributeFilter: ["value"] });
 new MutationObserver((changes) => changes.forEach((c) => window.shown.push(c.target.src)))
   .observe(document.getElementById("result"), { attributes: true, attributeFilter: ["src"] });
 document.addEventListener("securitypolicyviolation", (e) => window.broken.push(e.violatedDirective));
@@ -114,6 +116,7 @@ def file(tmp_path, png):
 def test_a_picture_forms_step_by_step_before_the_visitor(visitor, server):
     shown = visitor.run("generate", "a red boat")
     assert len(shown) == 5  # four previews, the whole
+    assert visitor.driver.execute_script("return window.done")[-4:] == [0.25, 0.5, 0.75, 1]
     wanted = server[1].generate("a red boat", **OPTIONS).pictures[0].pixels
     assert np.array_equal(shown[-1], wanted)
     picture = visitor.at("result")
