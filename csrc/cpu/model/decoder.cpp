@@ -61,6 +61,7 @@ void ResBlock::run(Run& run, const Pixels& p, char* memory) const {
 Upsample::Upsample(Loader& load, const std::string& prefix) {
   const Tensor& weight = load.tensor(prefix + "conv.weight");
   const int64_t n = weight.shape[0], in = weight.shape[1];
+  load.need_whole_lanes(prefix + "conv", in);
   const float* bias = load.vector(prefix + "conv.bias");
   for (int phase = 0; phase < 4; ++phase) {
     // Of three taps, phase 0 meets the first in one source pixel and the other two in the next; phase 1 the reverse.

@@ -52,6 +52,12 @@ Quantize Run::quantized(const PackedLinear& w, int64_t rows) {
   return q;
 }
 
+// What multiplies the padding of w, zeros too: memory that was not written may hold NaN.
+void Run::clear_padding(const PackedLinear& w, const View& x, int64_t rows) {
+  if (w.padding == 0) return;
+  for (int64_t r = 0; r < rows; ++r) std::fill_n(x.row<bf16>(r) + w.k - w.padding, w.padding, bf16{0});
+}
+
 void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilogue& end, const Taps* taps) {
   Frame frame(arena);
   Gemm g;
@@ -60,9 +66,10 @@ void Run::linear(const PackedLinear& w, const View& x, int64_t rows, const Epilo
   g.w = &w;
   g.m = rows;
   g.end = end;
-  if (w.type == Type::bf16 && x.type == Type::f32) {
+  if (w.type == Type::bf16 && (x.type == Type::f32 || w.padding != 0)) {
     g.a = arena.matrix(Type::bf16, rows, w.k);
-    convert(x, g.a, rows, w.k);
+    convert(x, g.a, rows, w.k - w.padding);
+    clear_padding(w, g.a, rows);
   }
   if (w.type == Type::s8 || w.type == Type::s4) {
     Quantize q = quantized(w, rows);
@@ -102,6 +109,7 @@ void Run::norm_linear(const Norm& n, const PackedLinear& w, int64_t rows, const 
     normed.out = arena.matrix(w.type, rows, w.k);
   }
   norm(normed, rows);
+  if (w.type == Type::bf16) clear_padding(w, normed.out, rows);
   g.a = normed.out;
   product(kernels, seat, arena, g);
 }

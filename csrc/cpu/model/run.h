@@ -90,6 +90,7 @@ class Run {
   }
 
  private:
+  static void clear_padding(const PackedLinear& w, const View& x, int64_t rows);
   // Arena memory for `rows` rows as a quantised product with `w` reads them.
   Quantize quantized(const PackedLinear& w, int64_t rows);
 

@@ -61,8 +61,6 @@ const float* Loader::vector_of(const std::vector<std::string>& names) {
 }
 
 PackedLinear Loader::packed(int64_t n, int64_t k, const WeightRow& row, const float* bias, Type type) {
-  if (type == Type::bf16 && k % 2)
-    throw InputError("native: a layer has " + std::to_string(k) + " inputs; bf16 needs an even number, use fp32");
   PackedLinear w;
   w.type = type;
   w.n = n;
@@ -118,17 +116,23 @@ PackedLinear Loader::gated(const std::string& gate, const std::string& value, Ty
   constexpr int64_t half = kPanel / 2;
   const Tensor &gates = tensor(gate + ".weight"), &values = tensor(value + ".weight");
   const int64_t n = gates.shape[0], k = gates.shape[1];
-  if (n % half) throw InputError("native: " + gate + " has " + std::to_string(n) + " outputs; a multiple of 16 is needed");
   const auto row = [&](int64_t r, float* to) {
-    const int64_t panel = r / kPanel, column = r % kPanel;
-    (column < half ? gates : values).read((panel * half + column % half) * k, k, to);
+    const int64_t panel = r / kPanel, column = r % kPanel, output = panel * half + column % half;
+    if (output < n) (column < half ? gates : values).read(output * k, k, to);  // else it stays zero
   };
-  return packed(2 * n, k, row, nullptr, type);
+  return packed(2 * round_up(n, half), k, row, nullptr, type);
+}
+
+void Loader::need_whole_lanes(const std::string& prefix, int64_t channels) const {
+  if (channels % per_lane(fine()))  // a lane would lie in two pixels
+    throw InputError("native: " + prefix + " has " + std::to_string(channels) +
+                     " input channels; bf16 needs an even number, use fp32");
 }
 
 PackedLinear Loader::convolution(const std::string& prefix) {
   const Tensor& weight = tensor(prefix + ".weight");
   const int64_t n = weight.shape[0], in = weight.shape[1], taps = weight.shape[2] * weight.shape[3];
+  need_whole_lanes(prefix, in);
   const float* bias = has(prefix + ".bias") ? vector(prefix + ".bias") : nullptr;
   const auto row = [&](int64_t r, float* to) {
     std::vector<float> plain(static_cast<size_t>(in * taps));

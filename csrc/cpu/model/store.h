@@ -64,16 +64,18 @@ class Loader {
   Type large() const { return weights_ == Type::s4 ? Type::s8 : weights_; }
   Type fine() const { return large() == Type::s8 ? Type::bf16 : weights_; }
 
-  // A packed [n, k] matrix whose rows `row` gives; bias null: none. InputError where k cannot be packed.
+  // A packed [n, k] matrix whose rows `row` gives; bias null: none.
   PackedLinear packed(int64_t n, int64_t k, const WeightRow& row, const float* bias, Type type);
   // `prefix`.weight and, if it is there, `prefix`.bias.
   PackedLinear linear(const std::string& prefix, Type type) { return stacked({prefix}, type); }
   // Several linears of one input as one, outputs one after another; a missing bias among others counts as zeros.
   PackedLinear stacked(const std::vector<std::string>& prefixes, Type type);
-  // Two linears as the panels of Act::glu_silu: silu(gate) * value. Their outputs must be a multiple of 16.
+  // Two linears as the panels of Act::glu_silu: silu(gate) * value. Outputs that fill the last half panel are zero.
   PackedLinear gated(const std::string& gate, const std::string& value, Type type);
-  // Convolution [out, in, kernel, kernel] as taps (row by row) of `in` channels.
+  // Convolution [out, in, kernel, kernel] as taps (row by row) of `in` channels. InputError where those cannot be packed.
   PackedLinear convolution(const std::string& prefix);
+  // InputError where `channels` of one tap of a convolution are no whole lanes.
+  void need_whole_lanes(const std::string& prefix, int64_t channels) const;
   // Depthwise kernel [channels, 1, kernel, kernel] as [kernel * kernel, channels].
   const float* depthwise(const std::string& name, const std::function<int64_t(int64_t)>& source);
 
