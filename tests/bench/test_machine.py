@@ -1,6 +1,7 @@
 """Roofs: probes that compute what they claim, second opinions, the roof that binds a row, the cache."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -102,9 +103,13 @@ def test_probes_compute_and_scale_with_their_work():
     """The native side checks its registers after every run; here only that more work takes longer."""
     module = native.roofs_module()
     for index in range(len(module.peaks())):
-        # Best of many in turn: on a busy machine most of them are disturbed.
-        times = [(module.time_peak(index, 100_000, 1), module.time_peak(index, 800_000, 1)) for _ in range(25)]
-        short, long = (min(column) for column in zip(*times, strict=True))
+        # Best of many in turn: on a busy machine most of them are disturbed, and all of one stretch may be.
+        short = long = math.inf
+        for _ in range(200):
+            short = min(short, module.time_peak(index, 100_000, 1))
+            long = min(long, module.time_peak(index, 800_000, 1))
+            if 5 < long / short < 12:
+                break
         assert 3 < long / short < 20
     assert module.time_stream("read", 1 << 20, 2, 1) > 0
     assert module.time_sweep(1 << 20) > 0
