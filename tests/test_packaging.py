@@ -2,6 +2,7 @@
 
 import configparser
 import email
+import fcntl
 import os
 import re
 import shutil
@@ -56,11 +57,13 @@ def wheel(tmp_path_factory):
     if not all(shutil.which(tool) for tool in ("cmake", "g++")):
         pytest.skip("building the wheel needs cmake and g++ on the path")
     folder = tmp_path_factory.mktemp("wheel")
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT],
-        capture_output=True,
-        text=True,
-    )
+    with (tmp_path_factory.getbasetemp().parent / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers of one test run build in the same folder of the checkout
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT],
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
     return built
