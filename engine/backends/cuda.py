@@ -122,7 +122,7 @@ class CudaBackend(TorchBackend):
             given = {name: self._on_device(component, inputs[name], tensor.exact)
                      for name, tensor in spec.inputs.items()}  # fmt: skip
             if component in FITS:
-                outputs = self._parts.run(component, module, given)
+                outputs = self._parts.run(component, module, given, spec.outputs)
             else:
                 outputs = dict(zip(spec.outputs, module(*given.values()), strict=True))
         return {name: OnDevice(value) if name in STAYS else self._from(value) for name, value in outputs.items()}

@@ -7,14 +7,14 @@ and is cut off what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from .cuda_graph import Graphs
-from .cuda_values import padded
+from .cuda_values import OnDevice, padded, put_padded
 
 Values = dict[str, torch.Tensor]
 ANSWER = 8  # buckets by which the room of a cache grows: an answer outgrows its graph once in so many
@@ -26,13 +26,13 @@ class Fitted:
 
     shapes   of every buffer; they say which graph fits
     values   what goes into the first corner of each buffer, zeros into the rest; of the buffers' types
-    compute  buffers -> outputs by name; knows the padded sizes only
+    compute  buffers by name -> outputs, in the component's order; knows the padded sizes only
     cut      outputs -> the real part of each, in memory of its own
     """
 
     shapes: dict[str, tuple[int, ...]]
     values: Values
-    compute: Callable[[Values], Values]
+    compute: Callable[..., tuple[torch.Tensor, ...]]
     cut: Callable[[Values], Values]
 
 
@@ -57,8 +57,8 @@ class Parts:
         self._graphs: dict[str, Graphs] = {}
         self._held: dict[str, dict[Hashable, Held]] = {}
 
-    def run(self, component: str, module: Any, given: Values) -> Values:
-        """Outputs of the component by name, for `given`: inputs by name that were checked, on the device."""
+    def run(self, component: str, module: Any, given: Values, outputs: Iterable[str]) -> Values:
+        """`outputs` of the component by name, for `given`: inputs by name that were checked, on the device."""
         fitted = FITS[component](module, given, self.bucket)
         graphs = self._graphs.setdefault(component, Graphs(self.captured, self.most))
         buffers = self._held.setdefault(component, {})
@@ -67,10 +67,12 @@ class Parts:
             buffers[key] = Held({name: value.new_zeros(fitted.shapes[name]) for name, value in fitted.values.items()})
         held = buffers[key]
         for name, value in fitted.values.items():
-            fill(held.inputs[name], value)
+            put_padded(held.inputs[name], OnDevice(value))
 
-        def compute() -> None:
-            held.outputs.update(fitted.compute(held.inputs))  # of a capture these are the tensors it writes again
+        function = fitted.compute  # a graph keeps what it captures: this, but not the values of its first call
+
+        def compute() -> None:  # what a capture gives are the tensors that every replay writes again
+            held.outputs.update(dict(zip(outputs, function(**held.inputs), strict=True)))
 
         graphs.replay(key, lambda: compute)
         self._held[component] = {kept: buffers[kept] for kept in graphs.keys()}  # noqa: SIM118 a list, not a dict
@@ -97,25 +99,14 @@ class Parts:
         self._held.clear()
 
 
-def fill(buffer: torch.Tensor, value: torch.Tensor) -> None:
-    """Copy `value` into the first corner of a buffer that is no smaller, and zeros into the rest."""
-    if buffer.shape != value.shape:
-        buffer.zero_()
-    buffer[tuple(slice(size) for size in value.shape)].copy_(value)
-
-
-def _exactly(*outputs: str) -> Callable[[Any, Values, int], Fitted]:
+def _exactly(module: Any, given: Values, bucket: int) -> Fitted:
     """For components whose sizes hardly vary."""
-
-    def fit(module: Any, given: Values, bucket: int) -> Fitted:
-        return Fitted(
-            {name: tuple(value.shape) for name, value in given.items()},
-            given,
-            lambda held: dict(zip(outputs, module(*held.values()), strict=True)),
-            lambda found: {name: value.clone() for name, value in found.items()},
-        )
-
-    return fit
+    return Fitted(
+        {name: tuple(value.shape) for name, value in given.items()},
+        given,
+        module,
+        lambda found: {name: value.clone() for name, value in found.items()},
+    )
 
 
 def _language(module: Any, given: Values, bucket: int) -> Fitted:
@@ -123,9 +114,6 @@ def _language(module: Any, given: Values, bucket: int) -> Fitted:
     tokens, rows = given["inputs_embeds"].shape[1], len(given["rows"])
     several, more = (1, 1) if tokens == 1 else (padded(tokens, bucket), padded(rows, bucket))
     cache = layers, batch, heads, padded(past, ANSWER * bucket), width
-
-    def compute(held: Values) -> Values:
-        return dict(zip(("hidden_levels", "keys", "values"), module.roomy(**held), strict=True))
 
     def cut(found: Values) -> Values:
         grown = {
@@ -135,7 +123,7 @@ def _language(module: Any, given: Values, bucket: int) -> Fitted:
 
     shapes = {"inputs_embeds": (batch, several, given["inputs_embeds"].shape[2]), "past_keys": cache,
               "past_values": cache, "rows": (more,), "length": (1,)}  # fmt: skip
-    return Fitted(shapes, given | {"length": given["rows"].new_tensor([past])}, compute, cut)
+    return Fitted(shapes, given | {"length": given["rows"].new_tensor([past])}, module.roomy, cut)
 
 
 def _condition(module: Any, given: Values, bucket: int) -> Fitted:
@@ -149,7 +137,7 @@ def _condition(module: Any, given: Values, bucket: int) -> Fitted:
     return Fitted(
         shapes,
         values,
-        lambda held: {"caption": module.roomy(**held)},
+        module.roomy,
         lambda found: {"caption": found["caption"][:, :tokens].clone()},
     )
 
@@ -159,12 +147,12 @@ def _context(module: Any, given: Values, bucket: int) -> Fitted:
     return Fitted(
         {"caption": (branches, padded(tokens, bucket), width)},
         given,
-        lambda held: dict(zip(("cross_keys", "cross_values"), module(held["caption"]), strict=True)),
+        module,
         lambda found: {name: value[:, :, :, :tokens].clone() for name, value in found.items()},
     )
 
 
 FITS: dict[str, Callable[[Any, Values, int], Fitted]] = {
-    "vision": _exactly("features"), "streams": _exactly("latent_tokens"), "decoder": _exactly("image"),
+    "vision": _exactly, "streams": _exactly, "decoder": _exactly,
     "language": _language, "condition": _condition, "context": _context,
 }  # fmt: skip

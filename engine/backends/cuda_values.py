@@ -76,7 +76,8 @@ def put(target: torch.Tensor, value: Any) -> None:
 
 
 def put_padded(target: torch.Tensor, value: Any) -> None:
-    """Copy [..., tokens, width] into a buffer with room for more tokens, and zeros after them."""
-    tokens = value.shape[-2]
-    put(target[..., :tokens, :], value)
-    target[..., tokens:, :].zero_()
+    """Copy an array or a value on the device into the first corner of a buffer that is no smaller, and zeros into the
+    rest."""
+    for axis, size in enumerate(value.shape):
+        target.narrow(axis, size, target.shape[axis] - size).zero_()
+    put(target[tuple(slice(size) for size in value.shape)], value)

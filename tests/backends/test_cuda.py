@@ -10,12 +10,10 @@ import pytest
 from spar_engine.backends import choose, gpu
 from spar_engine.components import components
 from spar_engine.errors import BackendError, MissingDependency
-from spar_engine.weights import Checkpoint
 
 torch = pytest.importorskip("torch")
 
 from spar_engine.api import Engine  # noqa: E402
-from spar_engine.backends import cuda_graph  # noqa: E402
 from spar_engine.backends.base import Backend  # noqa: E402
 from spar_engine.backends.cuda import CudaBackend  # noqa: E402
 from spar_engine.backends.cuda_values import OnDevice  # noqa: E402
@@ -26,11 +24,6 @@ from spar_engine.samplers.schedule import schedule  # noqa: E402
 from spar_engine.text import Prompts  # noqa: E402
 
 AXES = {"dit": {"batch": 2, "branch": 3, "height": 5, "width": 7, "tokens": 19}, "language": {"past": 5}}
-
-
-@pytest.fixture(scope="module")
-def weights(golden_dir):
-    return Checkpoint.open(golden_dir("spar-tiny") / "checkpoint")
 
 
 def make(weights, **options):
@@ -137,16 +130,9 @@ def test_a_whole_picture_is_its_steps(opened, weights, lengths):
     assert off(step_by_step(opened("cuda", "fp32"), weights, given), want) < 2e-5
 
 
-def test_a_capture_runs_the_function_before_it_counts(weights, opened, monkeypatch):
+def test_a_capture_runs_the_function_before_it_counts(weights, opened, rehearsed):
     """A capture warms up on the same buffers; the picture must not depend on what that leaves."""
 
-    class Rehearsed(cuda_graph.Plain):
-        def __init__(self, function):
-            super().__init__(function)
-            for _ in range(cuda_graph.WARM_UP):
-                function()
-
-    monkeypatch.setattr(cuda_graph, "Plain", Rehearsed)
     given, backend = picture(weights), make(weights, precision="fp32")
     want = np.asarray(opened("cuda", "fp32").run("image", given)["image"])
     for _ in range(2):

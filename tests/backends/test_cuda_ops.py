@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from spar_engine.components import components
 from spar_engine.errors import BackendError
-from spar_engine.weights import Checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -129,11 +128,6 @@ class StandIn:
         routed.copy_(PLAIN.dynamic_token_routing(levels, w1, b1, w2, b2, scales, norm_weight, norm_bias, proj_weight,
                                                  proj_bias, temperature))  # fmt: skip
         self.called.append("dynamic_token_routing")
-
-
-@pytest.fixture(scope="module")
-def weights(golden_dir):
-    return Checkpoint.open(golden_dir("spar-tiny") / "checkpoint")
 
 
 def backend_with(weights, stand_in):

@@ -5,21 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from spar_engine.components import components
-from spar_engine.weights import Checkpoint
 
 torch = pytest.importorskip("torch")
 
-from spar_engine.backends import cuda_graph, cuda_parts  # noqa: E402
+from spar_engine.backends import cuda_parts  # noqa: E402
 from spar_engine.backends.cuda import CudaBackend  # noqa: E402
 from spar_engine.backends.cuda_parts import ANSWER  # noqa: E402
 from spar_engine.backends.torch import TorchBackend  # noqa: E402
 
 BUCKET = 4
-
-
-@pytest.fixture(scope="module")
-def weights(golden_dir):
-    return Checkpoint.open(golden_dir("spar-tiny") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -138,19 +132,12 @@ def test_two_answers_to_one_prompt_do_not_meet(backend, plain, weights):
         assert all(np.array_equal(was[name], np.asarray(now[name])) for name in was)
 
 
-def test_a_capture_runs_the_function_before_it_counts(weights, backend, monkeypatch):
-    class Rehearsed(cuda_graph.Plain):
-        def __init__(self, function):
-            super().__init__(function)
-            for _ in range(cuda_graph.WARM_UP):
-                function()
-
-    monkeypatch.setattr(cuda_graph, "Plain", Rehearsed)
-    rehearsed = CudaBackend(weights, device="cpu", precision="fp32", threads=1, bucket=BUCKET)
+def test_a_capture_runs_the_function_before_it_counts(weights, backend, rehearsed):
+    again = CudaBackend(weights, device="cpu", precision="fp32", threads=1, bucket=BUCKET)
     for component, every in CALLS.items():
         given = example(weights, component, **every[0])
         for _ in range(2):
-            got, want = rehearsed.run(component, given), backend.run(component, given)
+            got, want = again.run(component, given), backend.run(component, given)
             assert all(np.array_equal(np.asarray(got[name]), np.asarray(want[name])) for name in want)
 
 

@@ -9,12 +9,6 @@ import pytest
 from spar_engine.backends import onnxruntime, ort_options
 from spar_engine.backends.onnxruntime import OnnxRuntimeBackend
 from spar_engine.errors import BackendError
-from spar_engine.weights import Checkpoint
-
-
-@pytest.fixture
-def weights(golden_dir):
-    return Checkpoint.open(golden_dir("spar-tiny") / "checkpoint")
 
 
 @pytest.fixture

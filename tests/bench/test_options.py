@@ -120,17 +120,6 @@ def test_errors_are_one_line_and_code_2(capsys):
 
 
 def test_a_result_remembers_how_it_was_measured_not_where_it_went():
-    words = [
-        "components",
-        "--preset",
-        "spar-1b",
-        "-q",
-        "--json",
-        "/a/b.json",
-        "--csv=c.csv",
-        "--waterfall",
-        "w.png",
-        "--threads",
-        "all",
-    ]
+    words = ["components", "--preset", "spar-1b", "-q", "--json", "/a/b.json", "--csv=c.csv", "--waterfall", "w.png",
+             "--threads", "all"]  # fmt: skip
     assert measuring(words) == ["components", "--preset", "spar-1b", "--threads", "all"]

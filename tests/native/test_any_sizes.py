@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from spar_engine.backends.native import NativeBackend
+from spar_engine.components import components
 from spar_engine.errors import InputError
 from spar_engine.weights.random import RandomWeights
 
@@ -13,7 +16,6 @@ from .conftest import ISAS
 
 torch = pytest.importorskip("torch")
 
-COMPONENTS = ("vision", "language", "lm_head", "condition", "context", "modulation", "dit", "streams", "decoder")
 UNIT = {"fp32": 2.0**-16, "bf16": 2.0**-5, "int8": 2.0**-2}  # a wrong order or place gives errors of about 1
 PLAIN = {"fp32": "fp32", "bf16": "bf16", "int8": "bf16"}
 
@@ -32,13 +34,11 @@ def test_any_sizes(seed):
 
     config = any_model(seed)
     weights = RandomWeights(config, seed)
-    exact, plain = (
-        TorchBackend(weights, precision="fp64"),
-        {p: TorchBackend(weights, precision=p) for p in ("fp32", "bf16")},
-    )
+    exact = TorchBackend(weights, precision="fp64")
+    plain = {precision: TorchBackend(weights, precision=precision) for precision in ("fp32", "bf16")}
     ours = [("fp32", isa) for isa in ISAS] + [("bf16", None), ("int8", None)]
     opened = [(precision, NativeBackend(weights, precision=precision, isa=isa, threads=2)) for precision, isa in ours]
-    for component in COMPONENTS:
+    for component in components(config):
         given = any_inputs(config, component, seed)
         want = exact.run(component, given)
         rough = {precision: backend.run(component, given) for precision, backend in plain.items()}
@@ -54,7 +54,7 @@ def test_what_an_earlier_call_left_is_not_seen(seed, precision):
     """Padding is multiplied by zeros, which NaN in memory that was used before would survive."""
     config = any_model(seed)
     used, fresh = (NativeBackend(RandomWeights(config, seed), precision=precision, threads=1) for _ in range(2))
-    for component in COMPONENTS:
+    for component in components(config):
         given = any_inputs(config, component, seed)
         want = fresh.run(component, given)
         used.run(component, {name: np.full_like(value, np.nan) if value.dtype == np.float32 else value
@@ -64,8 +64,6 @@ def test_what_an_earlier_call_left_is_not_seen(seed, precision):
 
 
 def test_odd_channels_of_a_convolution_are_refused_in_bf16():
-    import dataclasses
-
     config = any_model(0)
     channels = (config.decoder.channels[-1] - 1,)
     decoder = dataclasses.replace(config.decoder, channels=channels, depths=(1,), attention=(False,), scales=((),),

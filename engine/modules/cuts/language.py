@@ -90,11 +90,11 @@ class ConditionCut(Cut):
     def forward(self, hidden_levels, image_features, order) -> tuple[torch.Tensor]:
         return (self._connected(hidden_levels, image_features, order, None),)
 
-    def roomy(self, hidden_levels, image_features, order, length) -> torch.Tensor:
+    def roomy(self, hidden_levels, image_features, order, length) -> tuple[torch.Tensor]:
         """The caption where only the first `length` [1] places of `order` are real; the others are not looked at."""
         tokens = len(order)
         seen = (torch.arange(tokens, device=order.device) < length).expand(tokens, tokens)
-        return self._connected(hidden_levels, image_features, order, as_bias(seen, hidden_levels.dtype)[None, None])
+        return (self._connected(hidden_levels, image_features, order, as_bias(seen, hidden_levels.dtype)[None, None]),)
 
     def _connected(self, hidden_levels, image_features, order, bias: torch.Tensor | None) -> torch.Tensor:
         x = torch.cat((self.routed(hidden_levels), image_features), dim=1).index_select(1, order)
