@@ -33,7 +33,15 @@ def written(token: str) -> bytes:
 
 
 def check_bytelevel(tokenizer: Tokenizer, source: str) -> None:
-    """CheckpointError where the tokenizer's ids are not pieces of bytes."""
-    decoder = type(tokenizer.decoder).__name__
+    """CheckpointError where the tokenizer's ids are not pieces of bytes, or where a text has more than one reading."""
+    decoder, model = type(tokenizer.decoder).__name__, tokenizer.model
     if decoder != "ByteLevel":
         raise CheckpointError(f"{source}: its decoder is {decoder}; only ByteLevel is supported")
+    if type(model).__name__ != "BPE":
+        raise CheckpointError(f"{source}: its model is {type(model).__name__}; only BPE is supported")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+        if getattr(model, name):
+            raise CheckpointError(f"{source}: its model has {name}={getattr(model, name)!r}; only none is supported")
+    missing = [byte for byte, character in alphabet().items() if model.token_to_id(character) is None]
+    if missing:
+        raise CheckpointError(f"{source}: no token for byte {missing[0]:#04x} ({len(missing)} of 256 missing)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError
+from ..config.jsonfile import load_json, shown
+from ..errors import CheckpointError, ConfigError
 from .bytelevel import alphabet
-from .library import tokenizers
+from .library import failures, tokenizers
 from .special import NAMES
 
 if TYPE_CHECKING:
@@ -37,22 +37,41 @@ def _assemble(library: Any, vocabulary: dict[str, int], merges: list[tuple[str, 
     return made
 
 
-def _read_json(path: Path) -> Any:
+def _table(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return load_json(path)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _ids(path: Path) -> dict[str, int]:
+    table = _table(path)
+    if not all(type(number) is int and number >= 0 for number in table.values()):
+        raise CheckpointError(f"{path}: not a table of tokens and ids")
+    return table
+
+
+def _special_names(path: Path) -> set[str]:
+    """Tokens that special_tokens_map.json calls special."""
+    names = set()
+    for value in _table(path).values():
+        for entry in value if isinstance(value, list) else [value]:
+            name = entry.get("content") if isinstance(entry, dict) else entry
+            if not isinstance(name, str):
+                raise CheckpointError(f"{path}: {shown(entry)} is neither a token nor an object with its content")
+            names.add(name)
+    return names
+
+
+def _merges(path: Path) -> list[tuple[str, str]]:
+    try:
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON: {str(error).splitlines()[0]}") from None
-
-
-def _special_names(directory: Path) -> set[str] | None:
-    """Tokens that special_tokens_map.json calls special; None where there is no such file."""
-    path = directory / "special_tokens_map.json"
-    if not path.is_file():
-        return None
-    entries: list[Any] = []
-    for value in _read_json(path).values():
-        entries += value if isinstance(value, list) else [value]
-    return {entry["content"] if isinstance(entry, dict) else entry for entry in entries}
+        raise CheckpointError(f"{path}: cannot be read as text: {error}") from None
+    pairs = [tuple(line.rstrip("\r").split(" ")) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise CheckpointError(f"{path}: a line is not two tokens and a blank")
+    return pairs
 
 
 def read_slow(directory: Path, library: Any) -> Tokenizer:
@@ -60,28 +79,18 @@ def read_slow(directory: Path, library: Any) -> Tokenizer:
     missing = [name for name in ("vocab.json", "merges.txt", "added_tokens.json") if not (directory / name).is_file()]
     if missing:
         raise CheckpointError(f"{directory}: no tokenizer.json, and without it {', '.join(missing)} must be there too")
-    vocabulary, added = _read_json(directory / "vocab.json"), _read_json(directory / "added_tokens.json")
-    for path, table in (("vocab.json", vocabulary), ("added_tokens.json", added)):
-        if not isinstance(table, dict) or not all(isinstance(number, int) for number in table.values()):
-            raise CheckpointError(f"{directory / path}: not a table of tokens and ids")
-    try:
-        lines = (directory / "merges.txt").read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory / 'merges.txt'}: cannot be read as text: {error}") from None
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise CheckpointError(f"{directory / 'merges.txt'}: a line is not two tokens and a blank")
-    try:
-        made = _assemble(library, vocabulary, pairs)
-    except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(
-            f"{directory}: vocab.json and merges.txt do not fit: {str(error).splitlines()[0]}"
-        ) from None
-    special = _special_names(directory)
+    vocabulary, added = _ids(directory / "vocab.json"), _ids(directory / "added_tokens.json")
+    merges, listed = _merges(directory / "merges.txt"), directory / "special_tokens_map.json"
+    special = _special_names(listed) if listed.is_file() else added.keys()
+    with failures(f"{directory}: vocab.json and merges.txt do not fit"):
+        made = _assemble(library, vocabulary, merges)
     for token, number in sorted(added.items(), key=lambda item: item[1]):
-        made.add_tokens([library.AddedToken(token, special=special is None or token in special, normalized=False)])
+        with failures(f"{directory / 'added_tokens.json'}: not a token: {shown(token)}"):
+            made.add_tokens([library.AddedToken(token, special=token in special, normalized=False)])
         if made.token_to_id(token) != number:
-            raise CheckpointError(f"{directory / 'added_tokens.json'}: ids do not follow the vocabulary at {token}")
+            raise CheckpointError(
+                f"{directory / 'added_tokens.json'}: ids do not follow the vocabulary at {shown(token)}"
+            )
     return made
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import CheckpointError, InputError
 from .bytelevel import check_bytelevel, written
-from .library import tokenizers
+from .library import failures, tokenizers
 from .special import GROUNDING, IMAGE_CONTEXT, NAMES, PLACEHOLDER, SpecialIds
 from .stream import TextStream
 
@@ -28,11 +28,13 @@ class TextTokenizer:
     special    ids of the special tokens
     forbidden  special tokens that user text may not hold, longest first
     rows       rows of the embedding; every id it gives is below
+    source     its file, for messages
     """
 
     def __init__(self, tokenizer: Tokenizer, rows: int, source: str = "tokenizer"):
         self._tokenizer = tokenizer
         self.rows = rows
+        self.source = source
         added = tokenizer.get_added_tokens_decoder()
         ids = {token.content: number for number, token in added.items()}
         for name in NAMES:
@@ -59,10 +61,8 @@ class TextTokenizer:
         directory, library = Path(directory), tokenizers()
         source = directory / "tokenizer.json"
         if source.is_file():
-            try:
+            with failures(f"{source}: not a tokenizer"):
                 inner = library.Tokenizer.from_file(str(source))
-            except Exception as error:  # the library raises bare Exception
-                raise CheckpointError(f"{source}: not a tokenizer: {str(error).splitlines()[0]}") from None
         else:
             inner = read_slow(directory, library)
         inner.no_padding()
@@ -83,7 +83,8 @@ class TextTokenizer:
                 f"text of {len(text)} characters is over the limit of {MOST_CHARACTERS * most}, "
                 f"{MOST_CHARACTERS} for each of {most} tokens; shorten it"
             )
-        ids = np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+        with failures(f"{self.source}: it failed on a text"):
+            ids = np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
         if ids.size and ids.max() >= self.rows:
             token = self._tokenizer.id_to_token(int(ids.max()))
             raise InputError(f"text holds {token}, which has no row in the model's embedding of {self.rows}; remove it")

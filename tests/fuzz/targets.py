@@ -91,6 +91,21 @@ def tokenizer(data: bytes) -> None:
     made.decode(made.encode("a red boat\n", 512))
 
 
+def vocabulary(data: bytes) -> None:
+    """The files of a slow tokenizer, with a zero between them, then a text through what they make."""
+    from spar_engine.text import TextTokenizer
+
+    folder = _FOLDER / "slow"
+    folder.mkdir(exist_ok=True)
+    for name, content in zip(SLOW, [*data.split(b"\0", 3), b"", b"", b""][:4], strict=True):
+        (folder / name).write_bytes(content)
+    made = TextTokenizer.open(folder, 602, 591)
+    made.decode(made.encode("a red boat\n", 512))
+
+
+SLOW = ("merges.txt", "special_tokens_map.json", "added_tokens.json", "vocab.json")
+
+
 def text(data: bytes) -> None:
     """A prompt: what is accepted becomes ids of the model, and its own text again."""
     from spar_engine.text import Prompts, TextTokenizer
@@ -197,6 +212,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "manifest": lambda: [_manifest()],
     "packed": lambda: [_packed()],
     "tokenizer": lambda: [(GOLDEN / "tokenizer.json").read_bytes()],
+    "vocabulary": lambda: [b"\0".join((GOLDEN / name).read_bytes() for name in SLOW)],
     "text": lambda: [b"What is it?", "<image>\nÀ <ref>b</ref> 你".encode(), b"\xff\xfe<IMG_CONTEXT>"],
     "image": lambda: [_png()],
     "request": lambda: [

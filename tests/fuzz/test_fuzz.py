@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("fuzz_targets", HERE / "targets.py")
 targets = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(targets)
-MUTATIONS = {"tokenizer": 40, "request": 60, "config": 100}
+MUTATIONS = {"tokenizer": 40, "vocabulary": 100, "request": 60, "config": 100}
 PIECES = (b"", b"\0", b"\xff" * 8, b"{", b"}", b'"', b"-1", b"1e999", b"NaN", b"null", b"[" * 300, b"9" * 400,
           b"\xed\xa0\x80", b"../x", b"true")  # fmt: skip
 
@@ -56,7 +56,9 @@ def test_mutations_are_refused_or_read(name):
             pytest.fail(f"{name}: {type(error).__name__}: {error}: {data[:400]!r}")
 
 
-@pytest.mark.parametrize("name", ["config", "safetensors", "manifest", "packed", "tokenizer", "text", "image"])
+@pytest.mark.parametrize(
+    "name", ["config", "safetensors", "manifest", "packed", "tokenizer", "vocabulary", "text", "image"]
+)
 def test_the_seeds_are_accepted(name):
     """Else the mutations would only ever reach the first check."""
     for data in targets.SEEDS[name]()[:1]:

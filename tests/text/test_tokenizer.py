@@ -160,12 +160,18 @@ def test_damaged_fast_file(content, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("vocab.json", "{", r"vocab\.json: cannot be read as JSON"),
-        ("vocab.json", "[1]", r"vocab\.json: not a table"),
+        ("vocab.json", "{", r"vocab\.json: is not JSON"),
+        ("vocab.json", "[1]", r"vocab\.json: is a JSON list, not an object"),
         ("added_tokens.json", '{"a": "b"}', r"added_tokens\.json: not a table"),
+        ("added_tokens.json", '{"a": true}', r"added_tokens\.json: not a table"),
+        ("vocab.json", '{"a": -1}', r"vocab\.json: not a table"),
+        ("vocab.json", '{"a": 1, "a": 2}', r"vocab\.json: names 'a' twice"),
+        ("vocab.json", "[" * 100_000, r"vocab\.json: is not JSON"),
+        ("special_tokens_map.json", '{"eos_token": {"contend": "x"}}', r"is neither a token nor an object"),
+        ("special_tokens_map.json", "[]", r"special_tokens_map\.json: is a JSON list"),
         ("merges.txt", "a b c\n", r"merges\.txt: a line is not two tokens"),
         ("merges.txt", "Ġ 龙\n", r"do not fit"),
-        ("added_tokens.json", '{"<img>": 9999}', r"ids do not follow the vocabulary at <img>"),
+        ("added_tokens.json", '{"<img>": 9999}', r"ids do not follow the vocabulary at '<img>'"),
     ],
 )
 def test_damaged_slow_files(name, content, message, tmp_path, golden):
@@ -204,12 +210,44 @@ def test_another_familys_tokenizer(tmp_path):
         TextTokenizer.open(tmp_path, 602, 591)
 
 
-def test_a_tokenizer_that_is_not_byte_level(tmp_path, golden):
+WORDS = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+NOT_BYTES = {
+    "decoder is Fuse; only ByteLevel is supported": {"decoder": {"type": "Fuse"}},
+    "model is WordLevel; only BPE is supported": {"model": WORDS},
+    "continuing_subword_prefix='#'; only none": {"model": {"continuing_subword_prefix": "#", "merges": []}},
+    "end_of_word_suffix='</w>'; only none": {"model": {"end_of_word_suffix": "</w>"}},
+    "dropout=0.5; only none": {"model": {"dropout": 0.5}},
+    # One that merges' tokens do not begin with: the library panics.
+    "not a tokenizer: .*out of range": {"model": {"continuing_subword_prefix": "#########"}},
+}
+
+
+@pytest.mark.parametrize("said", NOT_BYTES)
+def test_a_tokenizer_that_is_not_byte_level(said, tmp_path, golden):
     entry = json.loads(golden("spar-tiny/checkpoint/tokenizer.json").read_text("utf-8"))
-    entry["decoder"] = {"type": "Fuse"}
+    for key, value in NOT_BYTES[said].items():
+        entry[key] = entry[key] | value if isinstance(value, dict) and "type" not in value else value
     (tmp_path / "tokenizer.json").write_text(json.dumps(entry), "utf-8")
-    with pytest.raises(CheckpointError, match="decoder is Fuse; only ByteLevel is supported"):
+    with pytest.raises(CheckpointError, match=said):
         TextTokenizer.open(tmp_path, 602, 591)
+
+
+def test_a_byte_without_a_token(tmp_path):
+    """A text that holds it would lose it, without a word."""
+    byte_tokenizer(tmp_path / "tokenizer.json")
+    entry = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    entry["model"]["vocab"] = {("aa" if token == "a" else token): number
+                               for token, number in entry["model"]["vocab"].items()}  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(entry), "utf-8")
+    with pytest.raises(CheckpointError, match=r"no token for byte 0x61 \(1 of 256 missing\)"):
+        TextTokenizer.open(tmp_path, 262, 261)
+
+
+def test_what_stops_the_program_is_no_failure_of_the_library():
+    from spar_engine.text.library import failures
+
+    with pytest.raises(KeyboardInterrupt), failures("x"):
+        raise KeyboardInterrupt
 
 
 def test_padding_and_truncation_of_the_file_are_off(tmp_path, golden):
