@@ -19,12 +19,11 @@ from .cuda_ops import operators
 from .cuda_parts import FITS, Parts
 from .cuda_picture import DevicePicture
 from .cuda_sampler import Sampling, Shape
-from .cuda_values import Buffers, OnDevice, on, padded
+from .cuda_values import Buffers, OnDevice, host, on, padded
+from .seam import STAYS
 from .torch import TorchBackend
 
 PRECISIONS = {"bf16": "bf16", "fp32": "fp32", "fp8": "bf16"}
-STAYS = frozenset(("hidden_levels", "keys", "values", "cross_keys", "cross_values", "modulation", "final_modulation"))
-"""Outputs that mostly travel from one call to the next."""
 EXACT = frozenset(("modulation",))
 """Components in float32 whatever the precision: small, once for each schedule, and every step reads what they give."""
 
@@ -197,7 +196,7 @@ class CudaBackend(TorchBackend):
         dtype = torch.float32 if exact or component in EXACT else self._dtype
         if isinstance(value, OnDevice):
             return value.tensor.to(dtype)
-        tensor = torch.from_numpy(np.ascontiguousarray(value)).to(self.device, non_blocking=True)
+        tensor = host(value).to(self.device, non_blocking=True)
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     def _forget(self) -> None:

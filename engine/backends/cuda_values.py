@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from .seam import Staying
 
-class OnDevice:
-    """A tensor at the seam. Its shape can be looked at and parts be taken; numpy gets a float32 copy when it asks."""
 
-    dtype = np.dtype(np.float32)
+class OnDevice(Staying):
+    """Wraps a tensor; numpy gets a float32 copy when it asks."""
 
     def __init__(self, tensor: torch.Tensor):
         self.tensor = tensor
@@ -28,11 +29,15 @@ class OnDevice:
     def __getitem__(self, where: Any) -> OnDevice:
         return OnDevice(self.tensor[where])
 
-    def __len__(self) -> int:
-        return len(self.tensor)
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.tensor.float().cpu().numpy(), dtype=dtype)
+
+    def _concatenated(self, parts: Sequence[Any], axis: int = 0) -> OnDevice:
+        device, dtype = self.tensor.device, self.tensor.dtype
+        with on(device):
+            tensors = [part.tensor if isinstance(part, OnDevice) else host(part).to(device, non_blocking=True).to(dtype)
+                       for part in parts]  # fmt: skip
+            return OnDevice(torch.cat(tensors, axis))
 
 
 class Buffers:
@@ -66,13 +71,18 @@ def on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
+def host(array: Any) -> torch.Tensor:
+    """An array as a tensor; a copy where it may not be written to."""
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
 def put(target: torch.Tensor, value: Any) -> None:
     """Copy an array or a value on the device into a buffer of its shape; queued, not waited for."""
     if isinstance(value, OnDevice):
         target.copy_(value.tensor, non_blocking=True)
     else:
-        array = np.ascontiguousarray(value)
-        target.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()), non_blocking=True)
+        target.copy_(host(value), non_blocking=True)
 
 
 def put_padded(target: torch.Tensor, value: Any) -> None:

@@ -25,9 +25,7 @@ from .plans.part import EngineStep, Part
 from .plans.plugins import load_plugins
 from .plans.reader import Plans
 from .plans.slots import Filling, Slot
-
-STAYS = frozenset(("keys", "values", "cross_keys", "cross_values"))
-"""Outputs that only travel from one call to the next; they stay on the GPU."""
+from .seam import STAYS
 
 
 class TensorRTBackend:
@@ -198,7 +196,7 @@ class TensorRTBackend:
     def _whole(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A picture: all steps of the sampler as one captured graph, then the decoder."""
         part, table = self.load("dit"), np.asarray(inputs["table"], np.float32)
-        tables = {name: np.asarray(inputs[name]) for name in TABLES}
+        tables = {name: inputs[name] for name in TABLES}
         once = {"branches": np.zeros(len(inputs["lengths"]), np.int64)}
         once |= {name: inputs[name] for name in ("latent", "cross_keys", "cross_values", "lengths")}
         step = once | {name: values[:1] for name, values in tables.items()}

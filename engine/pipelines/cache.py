@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.seam import Staying
+
 KINDS = ("features", "captions", "contexts", "prefixes", "schedules")
 DEFAULT_BYTES = 256 << 20
 _SPARE_TOKENS, _FLOAT = 64, 4
@@ -28,13 +30,13 @@ def digest(array: np.ndarray) -> bytes:
 
 
 def bytes_of(value: Any) -> int:
-    """Bytes that a value holds. Of a backend's own keys and values it is the most that they may hold: in float32, with
-    the room that a growing cache keeps free."""
+    """Bytes that a value holds. Of a backend's own keys and values that may grow it is the most that they may hold: in
+    float32, with the room that a growing cache keeps free."""
     if dataclasses.is_dataclass(value):
         return sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
     if isinstance(value, (tuple, list)):
         return sum(map(bytes_of, value))
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, Staying)):
         return value.nbytes
     if isinstance(value, bytes):
         return len(value)

@@ -54,9 +54,13 @@ def embeddings(parts: Parts, ids: np.ndarray, features: np.ndarray | None = None
         raise InputError(
             f"the prompt has {len(image)} image tokens, but the picture gave {given}; use one marker for every picture"
         )
-    if given:
-        embeds[image] = features
-    return embeds
+    if not given:
+        return embeds
+    pieces, used, end = [], 0, 0
+    for run in np.split(image, np.flatnonzero(np.diff(image) > 1) + 1):  # whole runs, so that a GPU's values stay there
+        pieces += [embeds[end : run[0]], features[used : used + len(run)]]
+        used, end = used + len(run), run[-1] + 1
+    return np.concatenate([*pieces, embeds[end:]])
 
 
 def caption(

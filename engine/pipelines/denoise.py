@@ -25,10 +25,9 @@ class Context:
 def stack(captions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Captions [1, tokens, width] as one array [branches, longest, width], zero after their ends, and their lengths."""
     lengths = np.array([caption.shape[1] for caption in captions], np.int64)
-    stacked = np.zeros((len(captions), lengths.max(), captions[0].shape[2]), np.float32)
-    for row, caption in zip(stacked, captions, strict=True):
-        row[: caption.shape[1]] = caption[0]
-    return stacked, lengths
+    rest = [np.zeros((1, lengths.max() - length, captions[0].shape[2]), np.float32) for length in lengths]
+    ended = [np.concatenate(pair, axis=1) if pair[1].size else pair[0] for pair in zip(captions, rest, strict=True)]
+    return np.concatenate(ended), lengths
 
 
 def context(parts: Parts, captions: list[np.ndarray], key: Hashable | None = None) -> Pipeline[Context]:

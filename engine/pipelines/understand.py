@@ -85,7 +85,7 @@ def understand(
     while True:
         out = yield _language(embeds, keys, values)
         keys, values = out["keys"], out["values"]
-        head = yield Call("lm_head", {"hidden_states": np.ascontiguousarray(out["hidden_levels"][-1, :, 0])})
+        head = yield Call("lm_head", {"hidden_states": out["hidden_levels"][-1, :, 0]})
         token = choose(head["logits"][0])
         if token in stop:
             return Reply(written, True, len(ids))
@@ -118,6 +118,6 @@ def _prefill(
 
 def _language(embeds: np.ndarray, keys: Any, values: Any) -> Call:
     return Call("language", {
-        "inputs_embeds": np.ascontiguousarray(embeds), "past_keys": keys, "past_values": values,
+        "inputs_embeds": embeds, "past_keys": keys, "past_values": values,
         "rows": np.array([embeds.shape[1] - 1], np.int64),
     })  # fmt: skip

@@ -193,16 +193,16 @@ def test_fp8_is_rougher_than_bf16_and_not_by_much(opened, weights):
     assert half < eight < 0.15  # three bits of mantissa lose 2**-4 a factor
 
 
-def test_an_engine_draws_the_same_picture(weights, opened, golden_dir):
+def engine_over(weights, backend):
+    prompts = Prompts(open_tokenizer(weights), weights.config)
+    return Engine(weights.config, backend, host_parts(weights), prompts, {"backend": backend.name, "precision": "fp32"})
+
+
+def test_an_engine_draws_the_same_picture(weights, opened):
     """Through the pipelines: at once, watched step by step, and by the torch backend."""
 
-    def engine(backend):
-        prompts = Prompts(open_tokenizer(weights), weights.config)
-        about = {"backend": backend.name, "precision": backend.precision}
-        return Engine(weights.config, backend, host_parts(weights), prompts, about)
-
     def draw(backend, **options):
-        made = engine(backend)
+        made = engine_over(weights, backend)
         pixels = made.generate("a red boat", seed=3, num_inference_steps=3, **options).pictures[0].pixels
         return pixels.astype(int), set(made.metrics()["components"])
 
@@ -229,6 +229,34 @@ def test_an_engine_is_loaded_and_says_what_it_runs_on(golden_dir, monkeypatch):
         assert (engine.about["device"]["device"], engine.about["device"]["kernels"]) == ("cpu", ["torch"])
         assert engine.generate("a boat", seed=1, num_inference_steps=1).image.size == (112, 112)
         assert "guide_and_step" in engine.backend.about()["answered"]
+
+
+@pytest.mark.parametrize("task", ["generate", "edit", "ask"])
+def test_nothing_waits_for_the_host_between_prompt_and_result(weights, opened, monkeypatch, task):
+    """Arrays are made of a picture's bytes, or of logits, and of nothing before them."""
+    engine = engine_over(weights, opened("cuda", "fp32"))
+    drawn = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    work = {"generate": lambda: engine.generate(["a boat", "a much longer prompt"], seed=1, num_inference_steps=2),
+            "edit": lambda: engine.edit(drawn, "red", seed=1, num_inference_steps=2),
+            "ask": lambda: engine.ask(drawn, "what?", max_new_tokens=2)}[task]  # fmt: skip
+    down, plain = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda value: (down.append(value), plain(value))[1])
+    work()
+    rows = weights.config.language.vocab_size
+    assert down
+    assert all(one.dtype == torch.uint8 or one.shape == (1, rows) for one in down), [one.shape for one in down]
+
+
+def test_values_on_the_device_are_put_together_there(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, second = (rng.standard_normal((2, rows, 4), dtype=np.float32) for rows in (3, 5))
+    there = OnDevice(torch.from_numpy(first))
+    for parts, plain in (([there, second], [first, second]), ([second, there, there], [second, first, first])):
+        made = np.concatenate(parts, axis=1)
+        assert isinstance(made, OnDevice)
+        assert np.array_equal(np.asarray(made), np.concatenate(plain, axis=1))
+    with pytest.raises(TypeError, match=r"numpy\.stack"):
+        np.stack([there, there])
 
 
 def test_taps_come_from_the_plain_modules_and_results_from_the_fused(opened, weights):

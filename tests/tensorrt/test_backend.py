@@ -123,6 +123,13 @@ def hidden_of(weights, rows=2, seed=0):
     return np.random.default_rng(seed).standard_normal((rows, weights.config.language.width), dtype=np.float32)
 
 
+def there(device, array):
+    """A value as a run leaves it on the GPU."""
+    made = OnDevice(device, device.allocate(array.nbytes), array.shape, array.dtype)
+    device.copy_in(made.address, array, 0)
+    return made
+
+
 def test_weights_are_put_in_and_runs_are_captured_once(weights, plans, device):
     backend = TensorRTBackend(weights, plans=plans)
     matrix = to_f32(to_bf16(weights.f32("lm_head.weight")), "BF16")
@@ -163,6 +170,43 @@ def test_values_stay_on_the_gpu(weights, plans, device):
     assert len(device.live) == before - 3  # the other result for values is gone already
 
 
+def test_parts_and_sums_of_what_stays_are_those_of_its_array(device):
+    """As numpy has them; on the GPU where the memory is in one piece, an array else."""
+    rng = np.random.default_rng(0)
+
+    bits = [to_bf16(rng.standard_normal((3, rows, 4), dtype=np.float32)) for rows in (2, 5, 0)]
+    values, floats = [there(device, one) for one in bits], [wide(one) for one in bits]
+    for axis, (parts, plain) in {
+        1: ([values[0], values[1], values[2]], [floats[0], floats[1], floats[2]]),
+        0: ([floats[1], values[1]], [floats[1], floats[1]]),
+        2: ([values[0], floats[0], values[0]], [floats[0], floats[0], floats[0]]),
+    }.items():
+        made = np.concatenate(parts, axis=axis)
+        assert isinstance(made, OnDevice)
+        assert (made.kind, made.nbytes) == (np.uint16, 2 * np.concatenate(plain, axis).size)
+        assert np.array_equal(np.asarray(made), np.concatenate(plain, axis=axis))
+    for where, stays in ((1, True), (np.s_[-1, 1:], True), (np.s_[None, 1], True), (np.s_[:, 0], False),
+                         (np.s_[..., :2], False), ([2, 0], False), (np.s_[1:1], True)):  # fmt: skip
+        part = values[1][where]
+        assert isinstance(part, OnDevice) == stays, where
+        assert np.array_equal(np.asarray(part), floats[1][where]), where
+    with pytest.raises(ValueError, match="differ in more than axis 0"):
+        np.concatenate(values)
+    part = values[1][1][2:]
+    values.clear()
+    assert np.array_equal(np.asarray(part), floats[1][1][2:]), "freed while a part of it was held"
+    del part, parts, made
+    assert device.live == {}
+
+
+def test_what_stays_in_another_type_than_a_plan_takes_goes_as_an_array(weights, plans, device):
+    backend = TensorRTBackend(weights, plans=plans)
+    hidden = to_bf16(hidden_of(weights))
+    given = there(device, hidden), wide(hidden)
+    got, want = (backend.run("lm_head", {"hidden_states": one})["logits"] for one in given)
+    assert np.array_equal(got, want)
+
+
 def test_a_new_plan_takes_over_between_two_runs(weights, plans, device):
     backend = TensorRTBackend(weights, plans=plans)
     hidden = {"hidden_states": hidden_of(weights)}
@@ -199,8 +243,8 @@ def test_another_backend_serves_until_a_plan_is_there(weights, plans, device, ca
     backend.close()
 
 
-def drawn(backend, weights, steps, seed=0, branches=2, offers=("image",), scale=4.5):
-    """A picture of `steps` steps, as the pipeline draws it; None for values of another backend."""
+def drawn(backend, weights, steps, seed=0, branches=2, offers=("image",), scale=4.5, kept=lambda values: values):
+    """A picture of `steps` steps, as the pipeline draws it, with `kept` for the tables of its schedule."""
     d, rng = weights.config.dit, np.random.default_rng(seed)
     caption = rng.standard_normal((branches, 5, d.caption_width), dtype=np.float32)
     found = backend.run("context", {"caption": caption})
@@ -208,7 +252,12 @@ def drawn(backend, weights, steps, seed=0, branches=2, offers=("image",), scale=
     sampler = Sampler.of(weights.config.sampler, steps)
     start = noise(seed, (d.in_channels, 3, 5))
     work = draw(Parts(weights.config, None, None), where, start, sampler, scale)
-    return run(work, backend.run, offers=offers)
+
+    def answer(component, inputs):
+        made = backend.run(component, inputs)
+        return {name: kept(value) for name, value in made.items()} if component == "modulation" else made
+
+    return run(work, answer, offers=offers)
 
 
 def test_all_steps_are_one_graph(weights, plans, device, monkeypatch):
@@ -222,9 +271,13 @@ def test_all_steps_are_one_graph(weights, plans, device, monkeypatch):
     single = drawn(backend, weights, 4, offers=())
     assert np.abs(whole - single).max() <= 1e-4 * np.abs(single).max()
     captures, launches = device.captured, device.launched
+    tables = drawn(backend, weights, 4, kept=lambda values: there(device, values))
+    assert np.array_equal(tables, whole), "tables that stay on the GPU"
+    assert (device.captured, device.launched) == (captures, launches + 2)  # context, loop
+    launches = device.launched
     other = drawn(backend, weights, 4, seed=1, scale=2.0)
     assert device.captured == captures, "other noise, prompt and guidance need no other graph"
-    assert device.launched == launches + 2  # context, loop
+    assert device.launched == launches + 2
     assert np.abs(other - drawn(backend, weights, 4, seed=1, scale=2.0, offers=())).max() <= 1e-4 * np.abs(other).max()
     alone = drawn(backend, weights, 4, branches=1, scale=1.0)
     assert np.abs(alone - drawn(backend, weights, 4, branches=1, scale=1.0, offers=())).max() <= 1e-4
@@ -238,13 +291,18 @@ def test_all_steps_are_one_graph(weights, plans, device, monkeypatch):
 
 def test_a_whole_picture_is_offered_where_our_kernels_are(weights, plans, device, monkeypatch):
     backend = TensorRTBackend(weights, plans=plans)
-    for there in (True, False):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, there=there: object() if there else None)
-        assert backend.offers == ({"image"} if there else set())
+    for built in (True, False):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, built=built: object() if built else None)
+        assert backend.offers == ({"image"} if built else set())
     monkeypatch.undo()
     rows = rows_of(np.arange(3 * 70, dtype=np.float32).reshape(3, 2, 5, 7))
     assert rows.shape == (3, 128)
     assert rows[2, :70].tolist() == list(range(140, 210))
+    for shape in ((3, 2, 5, 7), (3, 1, 64)):
+        table = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+        assert np.array_equal(np.asarray(rows_of(there(device, table))), rows_of(table))
+    with pytest.raises(ValueError, match="cannot be seen as"):
+        there(device, table).reshape(5, 5)
 
 
 def test_one_arena_for_all_components(weights, plans, device):

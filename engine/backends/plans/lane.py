@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,34 +11,92 @@ import numpy as np
 
 from ...errors import BackendError
 from ...weights.dtypes import to_bf16, to_f32
+from ..seam import Staying
 from .launches import Tensor
 
+ASIDE = 0
+"""The GPU's own stream, for what belongs to no run: a lane's may be in another thread's capture just then. A run has
+waited for what it leaves, so nothing has to be waited for before."""
 CAPTURES = 16
 """Captured runs that a lane keeps, each with its inputs and outputs."""
 
 
-class OnDevice:
-    """A tensor that stays on the GPU between two calls. Its values are copied only when numpy asks for them."""
+class OnDevice(Staying):
+    """Memory of the GPU, packed. Its values are copied to the host only when numpy asks for them.
 
-    dtype = np.dtype(np.float32)
+    kind   type of the values there
+    owner  whose memory this is a part of; None: its own, to be freed with it
+    """
 
-    def __init__(self, device: Any, address: int, shape: tuple[int, ...], kind: np.dtype, stream: int):
-        self.device, self.address, self.shape, self.kind, self._stream = device, address, shape, kind, stream
+    def __init__(self, device: Any, address: int, shape: tuple[int, ...], kind: np.dtype, owner: Any = None):
+        self.device, self.address, self.shape, self.kind, self._owner = device, address, shape, kind, owner
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.kind.itemsize
+        return _size(self.shape) * self.kind.itemsize
+
+    def __getitem__(self, where: Any) -> OnDevice | np.ndarray:
+        """A part: on the GPU where it lies in one piece, else an array. Places are numbers, slices and new axes."""
+        if not all(isinstance(one, (int, slice, type(None), type(...))) for one in np.index_exp[where]):
+            return np.asarray(self)[where]
+        at = np.lib.stride_tricks.as_strided(np.empty(1, self.kind), self.shape, _packed(self.shape, self.kind))
+        part = at[where]  # addresses only: nothing is read
+        if not part.flags.c_contiguous:
+            return np.asarray(self)[where]
+        address = self.address + part.__array_interface__["data"][0] - at.__array_interface__["data"][0]
+        return OnDevice(self.device, address, part.shape, self.kind, self._owner or self)
+
+    def reshape(self, *shape: int) -> OnDevice:
+        """The same memory in another shape of as many values."""
+        if _size(shape) != _size(self.shape):
+            raise ValueError(f"{self.shape} cannot be seen as {shape}")
+        return OnDevice(self.device, self.address, shape, self.kind, self._owner or self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self.device.enter()
         made = np.empty(self.shape, self.kind)
-        self.device.copy_out(made, self.address, self._stream)
-        self.device.wait(self._stream)
+        self.device.copy_out(made, self.address, ASIDE)
+        self.device.wait(ASIDE)
         return np.asarray(widened(made), dtype=dtype)
 
     def __del__(self):
-        self.device.enter()  # any thread may be the last to hold it
-        self.device.free(self.address)
+        if self._owner is None:
+            self.device.enter()  # any thread may be the last to hold it
+            self.device.free(self.address)
+
+    def _concatenated(self, parts: Sequence[Any], axis: int = 0) -> OnDevice:
+        self.device.enter()
+        there = [part if isinstance(part, OnDevice) and part.kind == self.kind else self._beside(part)
+                 for part in parts]  # fmt: skip
+        shape = list(self.shape)
+        shape[axis] = sum(part.shape[axis] for part in there)
+        if any(part.shape[:axis] + part.shape[axis + 1 :] != (*shape[:axis], *shape[axis + 1 :]) for part in there):
+            raise ValueError(f"shapes {[part.shape for part in there]} differ in more than axis {axis}")
+        kind, row, at = self.kind, _size(shape[axis:]) * self.kind.itemsize, 0
+        made = OnDevice(self.device, self.device.allocate(_size(shape) * kind.itemsize), tuple(shape), kind)
+        for part in there:
+            size = _size(part.shape[axis:]) * kind.itemsize
+            for number in range(_size(shape[:axis])):
+                self.device.copy(made.address + number * row + at, part.address + number * size, size, ASIDE)
+            at += size
+        self.device.wait(ASIDE)
+        return made
+
+    def _beside(self, value: Any) -> OnDevice:
+        """An array where this is, and of its type."""
+        array = narrowed(np.asarray(value), self.kind)
+        made = OnDevice(self.device, self.device.allocate(array.nbytes), array.shape, self.kind)
+        self.device.copy_in(made.address, array, ASIDE)
+        return made
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _packed(shape: tuple[int, ...], kind: np.dtype) -> tuple[int, ...]:
+    """Bytes from one place to the next, along every axis."""
+    return tuple(_size(shape[axis + 1 :]) * kind.itemsize for axis in range(len(shape)))
 
 
 @dataclass(slots=True)
@@ -88,8 +147,7 @@ class Lane:
 
     def place(self, kind: np.dtype, shape: tuple[int, ...]) -> Tensor:
         """New memory for the run that is being captured; it lives as long as that."""
-        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-        made = Tensor(self.device.allocate(size), kind, shape)
+        made = Tensor(self.device.allocate(_size(shape) * kind.itemsize), kind, shape)
         self._open.held.append(made.address)
         return made
 
@@ -139,7 +197,7 @@ class Lane:
         return made
 
     def _put(self, place: Tensor, value: Any) -> None:
-        if isinstance(value, OnDevice):
+        if isinstance(value, OnDevice) and value.kind == place.kind:
             self.device.copy(place.address, value.address, value.nbytes, self.stream)
         else:
             self.device.copy_in(place.address, narrowed(np.asarray(value), place.kind), self.stream)
@@ -149,7 +207,7 @@ class Lane:
             array = np.empty(place.shape, place.kind)
             self.device.copy_out(array, place.address, self.stream)
             return array
-        kept = OnDevice(self.device, self.device.allocate(place.nbytes), place.shape, place.kind, self.stream)
+        kept = OnDevice(self.device, self.device.allocate(place.nbytes), place.shape, place.kind)
         self.device.copy(kept.address, place.address, place.nbytes, self.stream)
         return kept
 

@@ -65,7 +65,8 @@ class SamplerLoop:
         return works
 
 
-def rows(values: np.ndarray) -> np.ndarray:
+def rows(values: Any) -> Any:
     """A table [steps, ...] with each step's numbers as one row whose bytes are a multiple of ALIGNED."""
-    flat = values.reshape(len(values), -1).astype(np.float32, copy=False)
-    return np.pad(flat, ((0, 0), (0, -flat.shape[1] % (ALIGNED // F32.itemsize))))
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    rest = -flat.shape[1] % (ALIGNED // F32.itemsize)
+    return np.concatenate([flat, np.zeros((len(flat), rest), np.float32)], axis=1) if rest else flat
