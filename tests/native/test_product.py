@@ -9,6 +9,9 @@ from spar_engine.oracle.check import MismatchError, check
 from spar_engine.weights.dtypes import to_bf16, to_f32
 
 SIZES = [(1, 1, 1), (1, 33, 7), (5, 64, 2), (6, 32, 128), (7, 31, 130), (13, 97, 257), (300, 70, 40), (2, 130, 600)]
+# Pictures, height, width, channels, filters: taps of one register tile from all nine to a part of one.
+CONVOLUTIONS = [(1, 1, 1, 8, 3), (2, 5, 3, 16, 33), (1, 4, 17, 40, 8), (1, 5, 5, 2, 16), (1, 3, 9, 14, 17),
+                (2, 4, 4, 64, 40), (1, 3, 5, 150, 70), (1, 2, 3, 300, 49)]  # fmt: skip
 # bf16 dot products flush subnormal inputs and results to zero: one such loss a product and a sum.
 FLUSHED = 2.0**-126
 
@@ -152,7 +155,7 @@ def test_bits_do_not_depend_on_threads(native, rng, kind):
 
 
 @pytest.mark.parametrize("kind", ["f32", "bf16"])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 8, 3), (2, 5, 3, 16, 33), (1, 4, 17, 40, 8)])
+@pytest.mark.parametrize("shape", CONVOLUTIONS)
 def test_convolution(native, rng, isa, kind, shape):
     pictures, height, width, channels, n = shape
     x = as_bf16(rng.standard_normal((pictures, height, width, channels), np.float32))

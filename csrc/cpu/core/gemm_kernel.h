@@ -152,14 +152,17 @@ inline Raw add_f32(Raw x, Raw y) { return __builtin_bit_cast(Raw, as_f32(x) + as
 constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int kStripe = kTileColumns > kPanel ? kTileColumns : static_cast<int>(kPanel);  // columns finished together
 constexpr int64_t kStepsInL1 = 128;  // rows of a packed panel kept in the first-level cache while rows of A pass
+constexpr int64_t kStepsOfTaps = 96;  // of small neighbouring pieces, that pass through a tile together
 
 // How the sums over a piece of k join those over the pieces before: the first ones are stored, whole numbers go on from
 // there, floats are summed by themselves and added, for one long chain of them would lose about twice as much.
 enum class Join { store, go_on, add };
 
-// sums[rows][vectors] (+)= A x W for `steps` lanes of k. `a`: one pointer a row; `b`: one a vector, 128 bytes a step.
-template <class T, int rows, int vectors>
-void tile(const char* const* a, const char* const* b, int64_t steps, void* sums, int64_t stride_bytes, Join join) {
+// sums[rows][vectors] (+)= A x W for `pieces` times `steps` lanes of k; without `several` that is one. `a`: one pointer a
+// row, for each piece kTileRows of them; `b`: one a vector, 128 bytes a step.
+template <class T, int rows, int vectors, bool several>
+void tile(const char* const* a, const char* const* b, int64_t pieces, int64_t steps, void* sums, int64_t stride_bytes,
+          Join join) {
   // Every loop over registers is unrolled early, else the compiler keeps the sums in memory.
   Raw acc[rows][vectors];
 #pragma GCC unroll 8
@@ -167,22 +170,26 @@ void tile(const char* const* a, const char* const* b, int64_t steps, void* sums,
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v)
       acc[r][v] = join != Join::go_on ? zero_raw() : load_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4));
-  const char* from[rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) from[r] = a[r];
   const char* weights[vectors];
 #pragma GCC unroll 8
   for (int v = 0; v < vectors; ++v) weights[v] = b[v];
-  for (int64_t s = 0; s < steps; ++s) {
-    Raw w[vectors];
+  for (int64_t p = 0; p < (several ? pieces : 1); ++p, a += kTileRows) {
+    const char* from[rows];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) w[v] = load_raw(weights[v] + s * kRowBytes);
+    for (int r = 0; r < rows; ++r) from[r] = a[r];
+    for (int64_t s = 0; s < steps; ++s) {
+      Raw w[vectors];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const Raw x = broadcast(from[r] + s * 4);
+      for (int v = 0; v < vectors; ++v) w[v] = load_raw(weights[v] + s * kRowBytes);
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) acc[r][v] = Dot<T>::step(x, w[v], acc[r][v]);
+      for (int r = 0; r < rows; ++r) {
+        const Raw x = broadcast(from[r] + s * 4);
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) acc[r][v] = Dot<T>::step(x, w[v], acc[r][v]);
+      }
     }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) weights[v] += steps * kRowBytes;
   }
   if (join == Join::add) {
 #pragma GCC unroll 8
@@ -198,16 +205,16 @@ void tile(const char* const* a, const char* const* b, int64_t steps, void* sums,
       store_raw(static_cast<char*>(sums) + r * stride_bytes + v * (kLanes * 4), acc[r][v]);
 }
 
-using TileFn = void(const char* const*, const char* const*, int64_t, void*, int64_t, Join);
+using TileFn = void(const char* const*, const char* const*, int64_t, int64_t, void*, int64_t, Join);
 
-template <class T, int vectors>
+template <class T, int vectors, bool several>
 inline TileFn* tile_of(int64_t rows) {
   if constexpr (kTileRows == 6) {
-    constexpr TileFn* all[] = {tile<T, 1, vectors>, tile<T, 2, vectors>, tile<T, 3, vectors>,
-                               tile<T, 4, vectors>, tile<T, 5, vectors>, tile<T, 6, vectors>};
+    constexpr TileFn* all[] = {tile<T, 1, vectors, several>, tile<T, 2, vectors, several>, tile<T, 3, vectors, several>,
+                               tile<T, 4, vectors, several>, tile<T, 5, vectors, several>, tile<T, 6, vectors, several>};
     return all[rows - 1];
   } else {
-    constexpr TileFn* all[] = {tile<T, 1, vectors>, tile<T, 2, vectors>};
+    constexpr TileFn* all[] = {tile<T, 1, vectors, several>, tile<T, 2, vectors, several>};
     return all[rows - 1];
   }
 }
@@ -242,6 +249,14 @@ class Source {
   int32_t x_[kTaskRows], y_[kTaskRows];
 };
 
+// The tile for `columns` that are left of a stripe, in vectors that are not all beyond them.
+template <class T, bool several>
+inline TileFn* tile_for(int64_t rows, int64_t columns) {
+  constexpr int half = kTileVectors / 2, quarter = kTileVectors / 4 > 0 ? kTileVectors / 4 : 1;
+  if (columns > half * kLanes) return tile_of<T, kTileVectors, several>(rows);
+  return columns > quarter * kLanes ? tile_of<T, half, several>(rows) : tile_of<T, quarter, several>(rows);
+}
+
 template <class T>
 void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_panel, int64_t panels, char* scratch) {
   using Acc = typename Dot<T>::Acc;
@@ -250,30 +265,31 @@ void gemm_rows(const Gemm& g, int64_t first_row, int64_t rows, int64_t first_pan
   const Source<T> source(g, first_row, rows);
   const int taps = g.taps ? g.taps->count : 1;
   const int64_t piece = (g.taps ? g.taps->channels : w.k) / lane;  // lanes of k in one tap
+  const int together = taps > 1 && 2 * piece <= kStepsOfTaps ? static_cast<int>(least(taps, kStepsOfTaps / piece)) : 1;
   Acc* sums = reinterpret_cast<Acc*>(scratch);
   const int64_t last_column = (first_panel + panels) * kPanel;
   const bool bare = g.bare && std::is_same_v<Acc, float>;
   const int64_t stride = bare ? g.end.out.stride : kStripe;
   for (int64_t column = first_panel * kPanel; column < last_column; column += kStripe) {
-    const int64_t width = last_column - column < kStripe ? last_column - column : kStripe;
-    for (int tap = 0; tap < taps; ++tap)
+    const int64_t width = least(kStripe, least(last_column, w.n) - column);
+    for (int tap = 0; tap < taps; tap += together)
       for (int64_t s = 0; s < piece; s += kStepsInL1) {
-        const int64_t steps = piece - s < kStepsInL1 ? piece - s : kStepsInL1;
+        const int64_t steps = least(kStepsInL1, piece - s);
+        const int pieces = static_cast<int>(least(together, taps - tap));
         const char* b[kStripe / kLanes];
-        for (int64_t c = 0; c < width; c += kLanes)
+        for (int64_t c = 0; c < round_up(width, kPanel); c += kLanes)
           b[c / kLanes] = w.panel((column + c) / kPanel) + (tap * piece + s) * kRowBytes + c % kPanel * 4;
         const Join join = tap == 0 && s == 0 ? Join::store : std::is_same_v<Acc, float> ? Join::add : Join::go_on;
-        const bool last = tap + 1 == taps && s + steps == piece;
+        const bool last = tap + pieces == taps && s + steps == piece;
         for (int64_t r = 0; r < rows; r += kTileRows) {
           const int64_t count = rows - r < kTileRows ? rows - r : kTileRows;
-          const char* a[kTileRows];
-          for (int64_t i = 0; i < count; ++i) a[i] = source.at(r + i, tap) + s * 4;
+          const char* a[9 * kTileRows];
+          for (int p = 0; p < pieces; ++p)
+            for (int64_t i = 0; i < count; ++i) a[p * kTileRows + i] = source.at(r + i, tap + p) + s * 4;
           Acc* to = bare ? g.end.out.row<Acc>(first_row + r) + column : sums + r * kStripe;
-          for (int64_t c = 0; c < width; c += kTileColumns) {
-            const bool narrow = width - c < kTileColumns;  // a last single panel
-            (narrow ? tile_of<T, kTileVectors / 2>(count) : tile_of<T, kTileVectors>(count))(
-                a, b + c / kLanes, steps, to + c, stride * 4, join);
-          }
+          for (int64_t c = 0; c < width; c += kTileColumns)
+            (pieces > 1 ? tile_for<T, true>(count, width - c) : tile_for<T, false>(count, width - c))(
+                a, b + c / kLanes, pieces, steps, to + c, stride * 4, join);
           if (last && !bare) finish(g, to, kStripe, first_row + r, count, column, width);
         }
       }
