@@ -10,7 +10,7 @@ from spar_engine.doctor.compare import compare, compare_tokens
 from spar_engine.doctor.golden import examine, read_tolerances, subject_for
 from spar_engine.weights import Checkpoint
 
-BACKENDS = ("torch", "onnxruntime", "native")
+BACKENDS = {"torch": {}, "onnxruntime": {}, "native": {}, "cuda": {"device": "cpu"}}  # name -> options
 
 
 class Changed:
@@ -34,7 +34,7 @@ def present(directory):
 
 
 def rows_of(directory, weights, backend, files=None, precision="fp32"):
-    subjects = subject_for(weights, partial(open_backend, backend, precision=precision))
+    subjects = subject_for(weights, partial(open_backend, backend, precision=precision, **BACKENDS[backend]))
     return list(examine(directory, files or present(directory), subjects))
 
 

@@ -30,9 +30,8 @@ inline F32 value_of(const Gemm& g, const Acc* acc, int64_t m, int64_t column, in
   const PackedLinear& w = *g.w;
   F32 x;
   if constexpr (std::is_same_v<Acc, int32_t>) {
-    alignas(64) int32_t raw[kLanes];
-    for (int64_t i = 0; i < kLanes; ++i) raw[i] = i < lanes ? acc[i] - 128 * w.sums[column + i] : 0;
-    x = from_i32(raw) * set1(g.a_scale[m]) * load_some(w.scale + column, lanes);
+    const I32 whole = load(acc) - times_128(load_some(w.sums + column, lanes));
+    x = to_f32(whole) * set1(g.a_scale[m]) * load_some(w.scale + column, lanes);
   } else {
     x = load(acc);
   }

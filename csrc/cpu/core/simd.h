@@ -73,7 +73,11 @@ inline F32 where_less(F32 x, F32 y, F32 a, F32 b) {
 }
 inline float sum(F32 a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(F32 a) { return _mm512_reduce_max_ps(a.v); }
-inline F32 from_i32(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
+inline I32 load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline I32 load_n(const int32_t* p, int64_t n) { return {_mm512_maskz_loadu_epi32(first_lanes(n), p)}; }
+inline I32 operator-(I32 a, I32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline I32 times_128(I32 a) { return {_mm512_slli_epi32(a.v, 7)}; }
+inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline void store_u8(uint8_t* p, F32 x) {  // nearest, plus 128
   const __m512i whole = _mm512_add_epi32(_mm512_cvtps_epi32(x.v), _mm512_set1_epi32(128));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(_mm512_max_epi32(whole, _mm512_setzero_si512())));
@@ -150,9 +154,11 @@ inline float largest(F32 a) {
   half = _mm_max_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
-inline F32 from_i32(const int32_t* p) {
-  return {_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
-}
+inline I32 load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+inline I32 load_n(const int32_t* p, int64_t n) { return {_mm256_maskload_epi32(p, first_lanes(n))}; }
+inline I32 operator-(I32 a, I32 b) { return {_mm256_sub_epi32(a.v, b.v)}; }
+inline I32 times_128(I32 a) { return {_mm256_slli_epi32(a.v, 7)}; }
+inline F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline void store_u8(uint8_t* p, F32 x) {
   alignas(32) int32_t whole[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(whole), _mm256_cvtps_epi32(x.v));
@@ -196,7 +202,11 @@ inline F32 with_sign(F32 a, F32 sign) { return {std::copysign(a.v, sign.v)}; }
 inline F32 where_less(F32 x, F32 y, F32 a, F32 b) { return x.v < y.v ? a : b; }
 inline float sum(F32 a) { return a.v; }
 inline float largest(F32 a) { return a.v; }
-inline F32 from_i32(const int32_t* p) { return {static_cast<float>(*p)}; }
+inline I32 load(const int32_t* p) { return {*p}; }
+inline I32 load_n(const int32_t* p, int64_t n) { return {n ? *p : 0}; }
+inline I32 operator-(I32 a, I32 b) { return {a.v - b.v}; }
+inline I32 times_128(I32 a) { return {128 * a.v}; }
+inline F32 to_f32(I32 a) { return {static_cast<float>(a.v)}; }
 inline void store_u8(uint8_t* p, F32 x) {
   const float whole = std::nearbyint(x.v) + 128.0f;
   *p = static_cast<uint8_t>(whole > 255.0f ? 255.0f : whole > 0.0f ? whole : 0.0f);
@@ -213,7 +223,7 @@ inline void columns(int64_t n, Body&& body) {
   for (int64_t c = 0; c < n; c += kLanes) body(c, least(kLanes, n - c));
 }
 template <class T>
-inline F32 load_some(const T* p, int64_t n) {
+inline auto load_some(const T* p, int64_t n) {
   return n == kLanes ? load(p) : load_n(p, n);
 }
 template <class T>
