@@ -179,7 +179,8 @@ class CudaBackend(TorchBackend):
                                    f"{len(latent)} given")  # fmt: skip
             sampling.fill(shape, inputs)
             self._graphs.replay(shape, lambda: sampling.step(shape))
-            return {"velocity": self._from(sampling.velocity(shape))}
+            # A copy: on a CPU the array would be the buffer itself, which the next step writes.
+            return {"velocity": self._from(sampling.velocity(shape).clone())}
 
     def _whole(self, inputs: dict[str, Any]) -> dict[str, Any]:
         with self._lock, on(self.device), torch.inference_mode():

@@ -14,7 +14,7 @@ STAYS = frozenset(("hidden_levels", "keys", "values", "features", "caption", "cr
 
 class Staying:
     """A tensor at the seam. Its shape and type can be looked at, parts be taken, and `numpy.concatenate` puts it
-    together with others and with arrays on its device; any other function of numpy must be given an array of it."""
+    together with others and with arrays on its device; any other function of numpy gets an array of it."""
 
     dtype = np.dtype(np.float32)
     shape: tuple[int, ...]
@@ -24,8 +24,19 @@ class Staying:
         return self.shape[0]
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._concatenated(*args, **kwargs) if function is np.concatenate else NotImplemented
+        if function is np.concatenate:
+            return self._concatenated(*args, **kwargs)
+        return function(*_arrays(args), **_arrays(kwargs))
 
     def _concatenated(self, parts: Sequence[Any], axis: int = 0) -> Staying:
         """One value of all `parts`, arrays among them, where this one is."""
         raise NotImplementedError
+
+
+def _arrays(values: Any) -> Any:
+    """Arguments of a function, with arrays for what stays on a device."""
+    if isinstance(values, dict):
+        return {name: _arrays(value) for name, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return [_arrays(value) for value in values]
+    return np.asarray(values) if isinstance(values, Staying) else values

@@ -206,7 +206,7 @@ def test_a_launch_between_two_engines(weights, engines, tmp_path, monkeypatch):
     monkeypatch.setattr("spar_engine.backends.tensorrt.kernels", lambda: fake.kernels(engines))
     backend = TensorRTBackend(weights, plans=tmp_path)
     inputs = inputs_of(weights)
-    got = backend.run("condition", inputs)["caption"]
+    got = np.asarray(backend.run("condition", inputs)["caption"])
     plain = TorchBackend(weights, precision="bf16", threads=1).run("condition", inputs)["caption"]
     truth = TorchBackend(weights, precision="fp64").run("condition", inputs)["caption"]
     assert judge("condition", "caption", got, plain, truth, "bf16").passed
