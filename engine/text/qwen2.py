@@ -52,10 +52,10 @@ def _ids(path: Path) -> dict[str, int]:
 
 
 def _special_names(path: Path) -> set[str]:
-    """Tokens that special_tokens_map.json calls special."""
+    """Tokens that special_tokens_map.json calls special; null is none."""
     names = set()
     for value in _table(path).values():
-        for entry in value if isinstance(value, list) else [value]:
+        for entry in value if isinstance(value, list) else [value] if value is not None else []:
             name = entry.get("content") if isinstance(entry, dict) else entry
             if not isinstance(name, str):
                 raise CheckpointError(f"{path}: {shown(entry)} is neither a token nor an object with its content")

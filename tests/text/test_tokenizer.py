@@ -182,6 +182,15 @@ def test_damaged_slow_files(name, content, message, tmp_path, golden):
         TextTokenizer.open(tmp_path, 602, 591)
 
 
+def test_a_special_token_that_is_null_is_none(tmp_path, golden):
+    for file in SLOW:
+        shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
+    plain = TextTokenizer.open(tmp_path, 602, 591)
+    listed = json.loads((tmp_path / "special_tokens_map.json").read_text("utf-8"))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(listed | {"bos_token": None}), "utf-8")
+    assert TextTokenizer.open(tmp_path, 602, 591).special == plain.special
+
+
 def test_merges_that_are_no_text(tmp_path, golden):
     for file in SLOW:
         shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
