@@ -26,17 +26,17 @@ class Staying:
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function is np.concatenate:
             return self._concatenated(*args, **kwargs)
-        return function(*_arrays(args), **_arrays(kwargs))
+        return function(*arrays(args), **arrays(kwargs))
 
     def _concatenated(self, parts: Sequence[Any], axis: int = 0) -> Staying:
         """One value of all `parts`, arrays among them, where this one is."""
         raise NotImplementedError
 
 
-def _arrays(values: Any) -> Any:
-    """Arguments of a function, with arrays for what stays on a device."""
+def arrays(values: Any) -> Any:
+    """A value, or a list or dictionary of them, with arrays for what stays on a device."""
     if isinstance(values, dict):
-        return {name: _arrays(value) for name, value in values.items()}
+        return {name: arrays(value) for name, value in values.items()}
     if isinstance(values, (tuple, list)):
-        return [_arrays(value) for value in values]
+        return [arrays(value) for value in values]
     return np.asarray(values) if isinstance(values, Staying) else values

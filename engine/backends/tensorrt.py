@@ -16,7 +16,7 @@ from ..components import Component, components
 from ..errors import ArtefactError, BackendError, InputError
 from .manifest import FILE
 from .plans.device import Device
-from .plans.lane import Lane, OnDevice
+from .plans.lane import Lane
 from .plans.launches import Step, kernels
 from .plans.library import engine_of, library, refit
 from .plans.loop import TABLES, SamplerLoop, rows
@@ -25,7 +25,7 @@ from .plans.part import EngineStep, Part
 from .plans.plugins import load_plugins
 from .plans.reader import Plans
 from .plans.slots import Filling, Slot
-from .seam import STAYS
+from .seam import STAYS, arrays
 
 
 class TensorRTBackend:
@@ -116,7 +116,7 @@ class TensorRTBackend:
         except ArtefactError as error:
             if self._fallback is None:
                 raise
-            return self._instead(component, error).run(component, {n: _array(v) for n, v in inputs.items()}, taps)
+            return self._instead(component, error).run(component, arrays(inputs), taps)
         self._specs[component].check(inputs)
         self._check_fixed(component, part, inputs)
         with self._lane() as lane:
@@ -277,8 +277,3 @@ def _stamp(directory: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _array(value: Any) -> Any:
-    """A value as another backend takes it."""
-    return np.asarray(value) if isinstance(value, OnDevice) else value

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.seam import Staying
+from ..backends.seam import arrays
 from ..config import ModelConfig
 from ..pipelines.call import Pipeline, run
 from ..pipelines.parts import Parts
@@ -24,10 +24,10 @@ class Subject:
 
     def taps(self, component: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs and inner tensors of one run, by their golden names."""
-        return _arrays(self.backend.run(component, inputs, taps=True))
+        return arrays(self.backend.run(component, inputs, taps=True))
 
     def outputs(self, component: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return _arrays(self.backend.run(component, inputs))
+        return arrays(self.backend.run(component, inputs))
 
     def drive(self, pipeline: Pipeline[Any]) -> Any:
         return run(pipeline, self.backend.run)
@@ -38,11 +38,6 @@ class Subject:
         from ..text.templates import expand
 
         return self.tokenizer.encode(expand(text, [self.config.image_tokens] * text.count(PLACEHOLDER)))
-
-
-def _arrays(values: dict[str, Any]) -> dict[str, Any]:
-    """Values that stay on a device as arrays of them; caches of the native backend stay as they are."""
-    return {name: np.asarray(value) if isinstance(value, Staying) else value for name, value in values.items()}
 
 
 def scatter(rows: list[np.ndarray], mask: np.ndarray) -> np.ndarray:

@@ -54,8 +54,8 @@ def _ids(path: Path) -> dict[str, int]:
 def _special_names(path: Path) -> set[str]:
     """Tokens that special_tokens_map.json calls special; null is none."""
     names = set()
-    for value in _table(path).values():
-        for entry in value if isinstance(value, list) else [value] if value is not None else []:
+    for value in filter(lambda value: value is not None, _table(path).values()):
+        for entry in value if isinstance(value, list) else [value]:
             name = entry.get("content") if isinstance(entry, dict) else entry
             if not isinstance(name, str):
                 raise CheckpointError(f"{path}: {shown(entry)} is neither a token nor an object with its content")
@@ -84,13 +84,12 @@ def read_slow(directory: Path, library: Any) -> Tokenizer:
     special = _special_names(listed) if listed.is_file() else added.keys()
     with failures(f"{directory}: vocab.json and merges.txt do not fit"):
         made = _assemble(library, vocabulary, merges)
+    source = directory / "added_tokens.json"
     for token, number in sorted(added.items(), key=lambda item: item[1]):
-        with failures(f"{directory / 'added_tokens.json'}: not a token: {shown(token)}"):
+        with failures(f"{source}: not a token: {shown(token)}"):
             made.add_tokens([library.AddedToken(token, special=token in special, normalized=False)])
         if made.token_to_id(token) != number:
-            raise CheckpointError(
-                f"{directory / 'added_tokens.json'}: ids do not follow the vocabulary at {shown(token)}"
-            )
+            raise CheckpointError(f"{source}: ids do not follow the vocabulary at {shown(token)}")
     return made
 
 

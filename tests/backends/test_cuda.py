@@ -247,7 +247,7 @@ def test_nothing_waits_for_the_host_between_prompt_and_result(weights, opened, m
     assert all(one.dtype == torch.uint8 or one.shape == (1, rows) for one in down), [one.shape for one in down]
 
 
-def test_values_on_the_device_are_put_together_there(monkeypatch):
+def test_values_on_the_device_are_put_together_there():
     rng = np.random.default_rng(0)
     first, second = (rng.standard_normal((2, rows, 4), dtype=np.float32) for rows in (3, 5))
     there = OnDevice(torch.from_numpy(first))

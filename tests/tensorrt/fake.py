@@ -12,6 +12,7 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
+from spar_engine.backends.plans.lane import OnDevice
 from spar_engine.oracle.dynamic_token_routing import dynamic_token_routing as oracle_routing
 from spar_engine.weights.dtypes import to_bf16, to_f32
 
@@ -99,6 +100,13 @@ def view(address, shape, kind):
     count = int(np.prod(shape, dtype=np.int64))
     raw = (ctypes.c_char * (count * np.dtype(kind).itemsize)).from_address(address)
     return np.frombuffer(raw, kind, count).reshape(shape)
+
+
+def there(device, array):
+    """A value as a run leaves it on the GPU."""
+    made = OnDevice(device, device.allocate(array.nbytes), array.shape, array.dtype)
+    device.copy_in(made.address, array, 0)
+    return made
 
 
 def kernels(device):

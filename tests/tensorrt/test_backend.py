@@ -124,13 +124,6 @@ def hidden_of(weights, rows=2, seed=0):
     return np.random.default_rng(seed).standard_normal((rows, weights.config.language.width), dtype=np.float32)
 
 
-def there(device, array):
-    """A value as a run leaves it on the GPU."""
-    made = OnDevice(device, device.allocate(array.nbytes), array.shape, array.dtype)
-    device.copy_in(made.address, array, 0)
-    return made
-
-
 def test_weights_are_put_in_and_runs_are_captured_once(weights, plans, device):
     backend = TensorRTBackend(weights, plans=plans)
     matrix = to_f32(to_bf16(weights.f32("lm_head.weight")), "BF16")
@@ -171,39 +164,10 @@ def test_values_stay_on_the_gpu(weights, plans, device):
     assert len(device.live) == before - 3  # the other result for values is gone already
 
 
-def test_parts_and_sums_of_what_stays_are_those_of_its_array(device):
-    """As numpy has them; on the GPU where the memory is in one piece, an array else."""
-    rng = np.random.default_rng(0)
-
-    bits = [to_bf16(rng.standard_normal((3, rows, 4), dtype=np.float32)) for rows in (2, 5, 0)]
-    values, floats = [there(device, one) for one in bits], [wide(one) for one in bits]
-    for axis, (parts, plain) in {
-        1: ([values[0], values[1], values[2]], [floats[0], floats[1], floats[2]]),
-        0: ([floats[1], values[1]], [floats[1], floats[1]]),
-        2: ([values[0], floats[0], values[0]], [floats[0], floats[0], floats[0]]),
-    }.items():
-        made = np.concatenate(parts, axis=axis)
-        assert isinstance(made, OnDevice)
-        assert (made.kind, made.nbytes) == (np.uint16, 2 * np.concatenate(plain, axis).size)
-        assert np.array_equal(np.asarray(made), np.concatenate(plain, axis=axis))
-    for where, stays in ((1, True), (np.s_[-1, 1:], True), (np.s_[None, 1], True), (np.s_[:, 0], False),
-                         (np.s_[..., :2], False), ([2, 0], False), (np.s_[1:1], True)):  # fmt: skip
-        part = values[1][where]
-        assert isinstance(part, OnDevice) == stays, where
-        assert np.array_equal(np.asarray(part), floats[1][where]), where
-    with pytest.raises(ValueError, match="differ in more than axis 0"):
-        np.concatenate(values)
-    part = values[1][1][2:]
-    values.clear()
-    assert np.array_equal(np.asarray(part), floats[1][1][2:]), "freed while a part of it was held"
-    del part, parts, made
-    assert device.live == {}
-
-
 def test_what_stays_in_another_type_than_a_plan_takes_goes_as_an_array(weights, plans, device):
     backend = TensorRTBackend(weights, plans=plans)
     hidden = to_bf16(hidden_of(weights))
-    given = there(device, hidden), wide(hidden)
+    given = fake.there(device, hidden), wide(hidden)
     got, want = (backend.run("lm_head", {"hidden_states": one})["logits"] for one in given)
     assert np.array_equal(got, want)
 
@@ -272,7 +236,7 @@ def test_all_steps_are_one_graph(weights, plans, device, monkeypatch):
     single = drawn(backend, weights, 4, offers=())
     assert np.abs(whole - single).max() <= 1e-4 * np.abs(single).max()
     captures, launches = device.captured, device.launched
-    tables = drawn(backend, weights, 4, kept=lambda values: there(device, values))
+    tables = drawn(backend, weights, 4, kept=lambda values: fake.there(device, values))
     assert np.array_equal(tables, whole), "tables that stay on the GPU"
     assert (device.captured, device.launched) == (captures, launches + 2)  # context, loop
     launches = device.launched
@@ -302,9 +266,9 @@ def test_a_whole_picture_is_offered_where_our_kernels_are(weights, plans, device
     assert rows[2, :70].tolist() == list(range(140, 210))
     for shape in ((3, 2, 5, 7), (3, 1, 64)):
         table = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-        assert np.array_equal(np.asarray(rows_of(there(device, table))), rows_of(table))
+        assert np.array_equal(np.asarray(rows_of(fake.there(device, table))), rows_of(table))
     with pytest.raises(ValueError, match="cannot be seen as"):
-        there(device, table).reshape(5, 5)
+        fake.there(device, table).reshape(5, 5)
 
 
 def test_one_arena_for_all_components(weights, plans, device):

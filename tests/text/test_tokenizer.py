@@ -23,6 +23,14 @@ def files(request, tmp_path, golden):
     return copy
 
 
+@pytest.fixture
+def slow(tmp_path, golden):
+    """A directory with the slow tokenizer's files of spar-tiny alone."""
+    for name in SLOW:
+        shutil.copyfile(golden(f"spar-tiny/checkpoint/{name}"), tmp_path / name)
+    return tmp_path
+
+
 @pytest.mark.parametrize("model", SHAPES)
 def test_golden_texts(model, files, golden):
     tokenizer = TextTokenizer.open(files(model), *SHAPES[model])
@@ -174,29 +182,23 @@ def test_damaged_fast_file(content, tmp_path):
         ("added_tokens.json", '{"<img>": 9999}', r"ids do not follow the vocabulary at '<img>'"),
     ],
 )
-def test_damaged_slow_files(name, content, message, tmp_path, golden):
-    for file in SLOW:
-        shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
-    (tmp_path / name).write_text(content, "utf-8")
+def test_damaged_slow_files(name, content, message, slow):
+    (slow / name).write_text(content, "utf-8")
     with pytest.raises(CheckpointError, match=message):
-        TextTokenizer.open(tmp_path, 602, 591)
+        TextTokenizer.open(slow, 602, 591)
 
 
-def test_a_special_token_that_is_null_is_none(tmp_path, golden):
-    for file in SLOW:
-        shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
-    plain = TextTokenizer.open(tmp_path, 602, 591)
-    listed = json.loads((tmp_path / "special_tokens_map.json").read_text("utf-8"))
-    (tmp_path / "special_tokens_map.json").write_text(json.dumps(listed | {"bos_token": None}), "utf-8")
-    assert TextTokenizer.open(tmp_path, 602, 591).special == plain.special
+def test_a_special_token_that_is_null_is_none(slow):
+    plain = TextTokenizer.open(slow, 602, 591)
+    listed = json.loads((slow / "special_tokens_map.json").read_text("utf-8"))
+    (slow / "special_tokens_map.json").write_text(json.dumps(listed | {"bos_token": None}), "utf-8")
+    assert TextTokenizer.open(slow, 602, 591).special == plain.special
 
 
-def test_merges_that_are_no_text(tmp_path, golden):
-    for file in SLOW:
-        shutil.copyfile(golden(f"spar-tiny/checkpoint/{file}"), tmp_path / file)
-    (tmp_path / "merges.txt").write_bytes(b"\xff\xfe")
+def test_merges_that_are_no_text(slow):
+    (slow / "merges.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(CheckpointError, match=r"merges\.txt: cannot be read as text"):
-        TextTokenizer.open(tmp_path, 602, 591)
+        TextTokenizer.open(slow, 602, 591)
 
 
 def test_without_the_library(tmp_path, golden, monkeypatch):
